@@ -1,0 +1,3 @@
+"""The version of pax-core."""
+
+__version__ = "0.6.0"

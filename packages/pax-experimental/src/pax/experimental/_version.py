@@ -1,0 +1,3 @@
+"""The version of pax-experimental."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,53 @@
+"""Sizes given as one integer or as one integer per spatial axis, and axes counted from either end."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from pax.errors import ArgumentError, ArgumentTypeError
+from pax.extend import describe
+
+
+def positive_int(value: Any, *, what: str, where: str) -> int:
+    """Returns ``value`` as an ``int``.
+
+    Args:
+        value: what the user gave; any integer type, NumPy's included.
+        what: the name of the argument.
+        where: the layer it was given to.
+
+    Raises:
+        ArgumentTypeError: it is no integer.
+        ArgumentError: it is smaller than 1.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"Expecting an integer for `{what}`.", where=where, got=describe(value), want="an int, at least 1"
+        ) from None
+    if number < 1:
+        raise ArgumentError(
+            f"Expecting positive values for `{what}`.", where=where, got=str(number), want="an int, at least 1"
+        )
+    return number
+
+
+def per_axis(value: Any, num_axes: int, *, what: str, where: str) -> Sequence[int]:
+    """Returns one positive integer per spatial axis: an integer is repeated, a sequence keeps its length and type.
+
+    Raises:
+        ArgumentTypeError: ``value`` is neither an integer nor a list or tuple of integers.
+        ArgumentError: a sequence of another length, or a number smaller than 1.
+    """
+    if not isinstance(value, list | tuple):
+        return (positive_int(value, what=what, where=where),) * num_axes
+    if len(value) != num_axes:
+        raise ArgumentError(
+            f"Expecting one value per spatial axis for `{what}`.",
+            where=where,
+            got=f"{what}={value}",
+            want=f"an int, or {num_axes} of them",
+        )
+    numbers = [positive_int(number, what=what, where=where) for number in value]
+    return numbers if isinstance(value, list) else tuple(numbers)

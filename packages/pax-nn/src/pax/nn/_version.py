@@ -1,0 +1,3 @@
+"""The version of pax-nn."""
+
+__version__ = "0.6.0"

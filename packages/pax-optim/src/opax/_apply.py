@@ -1,0 +1,145 @@
+"""One step of an optimizer: gradients to updates, updates to parameters, both for a whole module."""
+
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+import pax
+from opax._transformation import GradientTransformation
+from opax._trees import check_alike
+from pax.errors import ArgumentError, ArgumentTypeError, StructureError
+from pax.extend import describe
+
+Optimizer = TypeVar("Optimizer", bound=GradientTransformation)
+Model = TypeVar("Model", bound=pax.Module)
+Params = TypeVar("Params")
+
+
+def transform_gradients(grads: Any, optimizer: Optimizer, params: Any) -> tuple[Any, Optimizer]:
+    """Turns gradients into updates.
+
+    Args:
+        grads: a tree of gradients, of the structure of ``params``.
+        optimizer: the optimizer; it is not changed.
+        params: the current parameters.
+
+    Returns:
+        ``(updates, optimizer)``: a tree like ``grads`` that is to be subtracted from ``params``, and the new optimizer.
+
+    Raises:
+        ArgumentTypeError: ``optimizer`` is no :class:`opax.GradientTransformation`.
+        StructureError: the gradients do not fit the parameters.
+
+    >>> import jax.numpy as jnp
+    >>> import opax
+    >>> optimizer = opax.sgd(0.1)(jnp.ones(1))
+    >>> updates, optimizer = opax.transform_gradients(jnp.array([2.0]), optimizer, jnp.ones(1))
+    >>> updates
+    Array([0.2], dtype=float32)
+    """
+    if not isinstance(optimizer, GradientTransformation):
+        raise ArgumentTypeError(
+            "Expecting an OPAX optimizer.",
+            where="transform_gradients",
+            got=describe(optimizer),
+            want="a module such as opax.adam(1e-3)(params)",
+            fix="optimizer = opax.adam(1e-3)(net.parameters())  # a factory needs the parameters first",
+        )
+    return _step(optimizer, grads, params)
+
+
+def _step(optimizer: Optimizer, grads: Any, params: Any) -> tuple[Any, Optimizer]:
+    # Gradients and parameters come from outside: they need not be copied, and stay immutable.
+    new_optimizer, updates = pax.module_and_value(lambda opt: opt(grads, params))(optimizer)
+    return updates, new_optimizer
+
+
+def apply_updates(params: Params, updates: Any) -> Params:
+    """Returns ``params - updates``.
+
+    Args:
+        params: a tree of arrays.
+        updates: a tree of the same structure and shapes.
+
+    Returns:
+        A tree like ``params``, with its dtypes.
+
+    Raises:
+        StructureError: the trees have different structures or shapes.
+
+    >>> import jax.numpy as jnp
+    >>> import opax
+    >>> opax.apply_updates({"w": jnp.ones(2)}, {"w": jnp.array([0.25, 0.5])})
+    {'w': Array([0.75, 0.5 ], dtype=float32)}
+    """
+    check_alike(updates, params, what="updates and parameters", where="apply_updates")
+    return jax.tree.map(_subtract, params, updates)  # type: ignore[no-any-return]  # a tree of the kind of params
+
+
+def _subtract(param: ArrayLike, update: ArrayLike) -> jax.Array:
+    dtype = jnp.result_type(param)
+    return jnp.asarray(param) - jnp.asarray(update, dtype)
+
+
+def apply_gradients(
+    model: Model, optimizer: Optimizer, grads: Model, all_finite: ArrayLike | None = None
+) -> tuple[Model, Optimizer]:
+    """Updates the parameters of a model.
+
+    Args:
+        model: the model, a module; it is not changed. Its non-trainable state stays as it is.
+        optimizer: the optimizer, created for ``model.parameters()``; it is not changed.
+        grads: gradients as ``pax.grad`` returns them, a module of the same class; of a whole module its
+            ``parameters()``.
+        all_finite: a boolean scalar; where it is false, model and optimizer are returned unchanged (the state of the
+            passed ``model``, such as batch statistics, included: it is that of ``model``, whatever happened before).
+
+    Returns:
+        ``(model, optimizer)``, the new ones.
+
+    Raises:
+        ArgumentTypeError: ``model`` is no module, or ``optimizer`` no optimizer.
+        ArgumentError: ``all_finite`` is no scalar.
+        StructureError: ``grads`` does not fit the model.
+
+    >>> import jax.numpy as jnp
+    >>> import opax
+    >>> import pax
+    >>> model = pax.nn.Linear(2, 1)
+    >>> optimizer = opax.adam(1e-2)(model.parameters())
+    >>> grads = pax.grad(lambda model, x: jnp.mean(model(x) ** 2))(model, jnp.ones((4, 2)))
+    >>> model, optimizer = opax.apply_gradients(model, optimizer, grads)
+    >>> int(optimizer[0].count)
+    1
+    """
+    if not isinstance(model, pax.Module):
+        raise ArgumentTypeError("Expecting a PAX Module.", where="apply_gradients, `model`", got=describe(model))
+    if type(grads) is not type(model):
+        raise StructureError(
+            "Expecting gradients of the class of the model.",
+            where="apply_gradients, `grads`",
+            got=describe(grads),
+            want=describe(model),
+            fix="grads = pax.grad(loss_fn)(model, ...)",
+        )
+    params = model.parameters()
+    updates, new_optimizer = transform_gradients(grads.parameters(), optimizer, params)
+    new_params = apply_updates(params, updates)
+    if all_finite is not None:
+        new_params, new_optimizer = _select(all_finite, (new_params, new_optimizer), (params, optimizer))
+    return model.update_parameters(new_params), new_optimizer
+
+
+def _select(condition: ArrayLike, new: Any, old: Any) -> Any:
+    if jnp.ndim(condition) != 0:
+        raise ArgumentError(
+            "Expecting a scalar for `all_finite`.",
+            where="apply_gradients",
+            got=describe(condition),
+            want="bool[]",
+            fix="jnp.all(all_finite)",
+        )
+    keep_new = jnp.asarray(condition, bool)
+    return jax.tree.map(lambda a, b: jnp.where(keep_new, a, b), new, old)

@@ -1,0 +1,60 @@
+"""What ``opax.scale(0.1)`` returns: a transformation class together with its hyper-parameters."""
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from opax._transformation import GradientTransformation
+
+T = TypeVar("T", bound=GradientTransformation)
+
+
+@dataclass(frozen=True)
+class Factory(Generic[T]):
+    """A transformation class with all arguments but the parameters; it is used like a class.
+
+    Two factories of the same class and equal arguments are equal, and make optimizers of equal structure; a factory can
+    be hashed and pickled if its arguments can. ``isinstance`` and ``issubclass`` take it for its class.
+
+    Args:
+        transformation: the class.
+        arguments: names and values of the hyper-parameters.
+
+    >>> import jax.numpy as jnp
+    >>> import opax
+    >>> factory = opax.scale(0.1)
+    >>> factory == opax.scale(0.1)
+    True
+    >>> optimizer = factory({"w": jnp.ones(2)})
+    >>> isinstance(optimizer, factory)
+    True
+    """
+
+    transformation: type[T]
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+    def __call__(self, params: Any, **options: Any) -> T:
+        """Creates the transformation.
+
+        Args:
+            params: the tree of parameters that will be optimized; usually ``module.parameters()``.
+            **options: for chains: ``flatten`` and ``strict``, see :func:`opax.chain`.
+
+        Returns:
+            A module.
+        """
+        return self.transformation(params, **dict(self.arguments), **options)
+
+    def init(self, params: Any, **options: Any) -> T:
+        """Creates the transformation: the same as calling the factory."""
+        return self(params, **options)
+
+    @property
+    def __bases__(self) -> tuple[type, ...]:
+        return (self.transformation,)  # makes `issubclass(factory, cls)` look at the class
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return isinstance(instance, self.transformation)
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments)
+        return f"{self.transformation._factory_name or self.transformation.__qualname__}({arguments})"

@@ -1,0 +1,1 @@
+"""Small modules and counters that tests of all packages use."""

@@ -1,0 +1,42 @@
+"""opax.trace and opax.sgd."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import opax
+import pax
+from pax.errors import ArgumentError, StructureError
+
+
+def test_trace_adds_up_decaying_updates() -> None:
+    optimizer = opax.trace(0.5)({"w": jnp.zeros(1)})
+    found = []
+    for gradient in (1.0, 2.0, 0.0):
+        optimizer, updates = pax.purecall(optimizer, {"w": jnp.array([gradient])})
+        found.append(float(updates["w"][0]))
+        np.testing.assert_array_equal(optimizer.trace["w"], updates["w"])
+    assert found == [1.0, 2.5, 1.25]
+
+
+def test_a_trace_of_half_precision_is_float32() -> None:
+    optimizer = opax.trace(0.9)(jnp.zeros(1, jnp.float16))
+    optimizer, updates = pax.purecall(optimizer, jnp.ones(1, jnp.float16))
+    assert (optimizer.trace.dtype, updates.dtype) == (jnp.float32, jnp.float16)
+
+
+def test_sgd_is_a_trace_and_a_scale_even_without_momentum() -> None:
+    for momentum in (0.9, 0.0):
+        assert opax.sgd(0.1, momentum)(jnp.ones(1)).summary() == (
+            "chain.<locals>.Chain\n├── trace.<locals>.Trace\n└── scale.<locals>.Scale"
+        )
+
+
+def test_a_negative_momentum_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"`decay_rate` is out of range.\n  where: trace"):
+        opax.sgd(0.1, momentum=-0.5)
+
+
+def test_updates_of_another_structure_are_refused() -> None:
+    with pytest.raises(StructureError, match="The updates and the optimizer's state have different structures"):
+        pax.purecall(opax.trace(0.9)([jnp.ones(1)]), (jnp.ones(1),))
