@@ -125,7 +125,7 @@ _DIFFERENCES: dict[str, tuple[Callable[[], Any], Callable[[], Any], list[str]]] 
     "static parts": (
         lambda: Holder(a=[jnp.ones(1), 1]),
         lambda: Holder(a=[jnp.ones(1), 2]),
-        ["a: got static parts (1,), want (2,)"],
+        ["a: got static parts (1,), want static parts (2,)"],
     ),
 }
 

@@ -70,6 +70,20 @@ def test_pure_calls_on_modules_of_their_own_do_not_interfere() -> None:
     assert results == [(number, _CALLS, number * _CALLS, [number] * 3) for number in range(_THREADS)]
 
 
+def test_a_class_can_gain_an_attribute_while_it_is_checked() -> None:
+    class Meddler:
+        @property  # type: ignore[misc]  # what `isinstance` asks for
+        def __class__(self) -> Any:
+            type.__setattr__(Meddled, f"_pax_extra_{len(vars(Meddled))}", ())  # as another thread may do
+            return Meddler
+
+    class Meddled(pax.Module):
+        meddler: Any
+
+    Meddled.meddler = Meddler()
+    assert Meddled().training
+
+
 def test_pure_calls_on_one_shared_module_do_not_interfere() -> None:
     shared = Meter(7)
     leaves = jax.tree.leaves(shared)

@@ -179,7 +179,7 @@ def _fields_to_check(cls: Any) -> tuple[str, ...]:
     fields: list[str] = []
     hidden: set[str] = set()
     for base in cls.__mro__:
-        for name, value in base.__dict__.items():
+        for name, value in base.__dict__.copy().items():  # another thread may set an attribute meanwhile
             if name == "__slots__":
                 if "_pax_structures" in base.__dict__:  # a module class, not the storage below all of them
                     fields.append(name)

@@ -341,7 +341,7 @@ def cached_names(cls: type) -> frozenset[str]:
     return frozenset(
         name
         for base in cls.__mro__
-        for name, value in base.__dict__.items()
+        for name, value in base.__dict__.copy().items()  # another thread may set an attribute meanwhile
         if isinstance(value, functools.cached_property)
     )
 
