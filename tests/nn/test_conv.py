@@ -201,7 +201,7 @@ def test_a_kernel_of_another_kind_is_refused() -> None:
 @pytest.mark.parametrize(
     ("shape", "headline", "line"),
     [
-        ((2, 8, 8, 7), "Expecting 3 input channels. Get 7 channels.", "fix:   Conv2D(7, 4, ...)"),
+        ((2, 8, 8, 7), "Expecting 3 input channels. Get 7 channels.", "fix:   Conv2D(7, ...)"),
         ((8, 8, 3), "Expecting an input with 4 axes. Get 3 axes.", "fix:   x[None]"),
         ((8, 3), "Expecting an input with 4 axes. Get 2 axes.", "want:  float32[*,*,*,3], the axes NHWC"),
     ],

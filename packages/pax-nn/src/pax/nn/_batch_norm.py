@@ -8,10 +8,10 @@ from jaxtyping import Array, Float, Num
 
 from pax import Module, parameters_method
 from pax.errors import ArgumentError
-from pax.extend import describe
 from pax.nn._axes import positive_int
 from pax.nn._dtypes import AnyArray, as_array, promote_dtypes
 from pax.nn._ema import EMA
+from pax.nn._inputs import check_channels
 
 
 class _BatchNorm(Module):
@@ -87,7 +87,7 @@ class _BatchNorm(Module):
             MutationError: in train mode, outside of ``pax.purecall`` or ``pax.pure``.
         """
         x = as_array(x)
-        self._check_input(x)
+        check_channels(self, x, self.num_channels, data_format=self.data_format, dtype="float")
         dtype = promote_dtypes(x.dtype, self.ema_mean.averages.dtype, jnp.dtype(jnp.float32))
         wide = x.astype(dtype)
         if self.training:
@@ -112,22 +112,6 @@ class _BatchNorm(Module):
         if not own and not jnp.issubdtype(x.dtype, jnp.inexact):
             own = [self.ema_mean.averages.dtype]
         return promote_dtypes(x.dtype, *own)
-
-    def _check_input(self, x: Array) -> None:
-        channel_axis = self.data_format.index("C")
-        if x.ndim == len(self.data_format) and x.shape[channel_axis] == self.num_channels:
-            return
-        if x.ndim != len(self.data_format):
-            headline = f"Expecting an input with {len(self.data_format)} axes. Get {x.ndim} axes."
-        else:
-            headline = f"Expecting {self.num_channels} channels. Get {x.shape[channel_axis]} channels."
-        sizes = [str(self.num_channels) if letter == "C" else "*" for letter in self.data_format]
-        raise ArgumentError(
-            headline,
-            module=self,
-            got=describe(x),
-            want=f"float[{','.join(sizes)}], the axes {self.data_format}",
-        )
 
     def __repr__(self) -> str:
         info: dict[str, Any] = {

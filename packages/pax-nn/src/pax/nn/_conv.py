@@ -10,10 +10,10 @@ from jaxtyping import Array, Float, Num
 
 from pax import ParameterModule
 from pax.errors import ArgumentError
-from pax.extend import describe
 from pax.nn._axes import per_axis, positive_int
 from pax.nn._dtypes import AnyArray, as_array, to_common_dtype
 from pax.nn._initialize import initialize, key_or_next
+from pax.nn._inputs import check_channels
 from pax.nn._padding import Padding, check_padding
 from pax.nn.initializers import Initializer, truncated_normal_with_stddev
 
@@ -96,7 +96,8 @@ class _Conv(ParameterModule):
             ArgumentError: another number of axes or of channels.
         """
         x = as_array(x)
-        self._check_input(x)
+        dtype = str(self.weight.dtype)
+        check_channels(self, x, self.in_features, data_format=self.data_format, dtype=dtype, kind="input channels")
         x, weight = to_common_dtype(x, self.weight)
         y = jax.lax.conv_general_dilated(
             x,
@@ -123,29 +124,6 @@ class _Conv(ParameterModule):
                     got=f"{what}={size}, feature_group_count={self.feature_group_count}",
                     want=f"feature_group_count to be a divisor of {size}",
                 )
-
-    def _check_input(self, x: jax.Array) -> None:
-        channel_axis = self.data_format.index("C")
-        sizes = ["*"] * len(self.data_format)
-        sizes[channel_axis] = str(self.in_features)
-        want = f"{self.weight.dtype}[{','.join(sizes)}], the axes {self.data_format}"
-        if x.ndim != len(self.data_format):
-            raise ArgumentError(
-                f"Expecting an input with {len(self.data_format)} axes. Get {x.ndim} axes.",
-                module=self,
-                got=describe(x),
-                want=want,
-                fix="x[None]   # a batch of one" if x.ndim == len(self.data_format) - 1 else None,
-            )
-        if x.shape[channel_axis] != self.in_features:
-            raise ArgumentError(
-                f"Expecting {self.in_features} input channels. Get {x.shape[channel_axis]} channels.",
-                module=self,
-                got=describe(x),
-                want=want,
-                fix=f"{type(self).__name__}({x.shape[channel_axis]}, {self.out_features}, ...), "
-                f"or another data_format than {self.data_format}",
-            )
 
     def __repr__(self) -> str:
         info: dict[str, Any] = {

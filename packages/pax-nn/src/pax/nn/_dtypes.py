@@ -1,11 +1,14 @@
 """The dtype in which a layer computes: what ``jax.numpy`` would promote to, in strict promotion mode, too."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+
+from pax.errors import ArgumentError, ArgumentTypeError
 
 AnyArray = jax.Array | np.ndarray
 """What layers take as input. They return JAX arrays."""
@@ -31,8 +34,42 @@ def as_array(value: ArrayLike) -> jax.Array:
     return value if isinstance(value, jax.Array) else jnp.asarray(value)
 
 
-def to_common_dtype(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-    """Casts arrays to their promoted dtype; arrays that agree already are returned as they are."""
+def optional_float_dtype(value: Any, *, what: str, where: str) -> jnp.dtype | None:
+    """Returns the ``dtype`` or ``param_dtype`` that a layer was given as a NumPy dtype; ``None`` stays ``None``.
+
+    Args:
+        value: what the user gave: ``jnp.bfloat16``, ``"float32"``, a dtype, or ``None``.
+        what: the name of the argument.
+        where: the layer it was given to.
+
+    Raises:
+        ArgumentTypeError: it is no dtype, or one of integers, booleans or keys.
+        ArgumentError: it has 64-bit numbers, which JAX does not have switched on.
+    """
+    if value is None:
+        return None
+    want = "a floating or complex dtype: jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64"
+    try:
+        dtype: jnp.dtype = jnp.dtype(value)
+    except TypeError:
+        raise ArgumentTypeError(f"Expecting a dtype for `{what}`.", where=where, got=repr(value), want=want) from None
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise ArgumentTypeError(f"Expecting a floating dtype for `{what}`.", where=where, got=f"{dtype}", want=want)
+    if dtype in (jnp.dtype("float64"), jnp.dtype("complex128")) and not jax.config.read("jax_enable_x64"):
+        raise ArgumentError(
+            f"`{what}` has 64-bit numbers, which JAX has switched off.",
+            where=where,
+            got=f"{what}={dtype}",
+            want=want,
+            fix='jax.config.update("jax_enable_x64", True)   # before any array is made',
+        )
+    return dtype
+
+
+def to_common_dtype(*arrays: jax.Array, dtype: jnp.dtype | None = None) -> tuple[jax.Array, ...]:
+    """Casts arrays to ``dtype``, or to their promoted one; arrays that have it already are returned as they are."""
+    if dtype is not None:
+        return tuple(array.astype(dtype) for array in arrays)
     first = arrays[0].dtype
     if all(array.dtype == first for array in arrays):
         return arrays

@@ -31,7 +31,15 @@ def key_or_next(rng_key: Any, *, where: str) -> jax.Array:
         ) from None
 
 
-def initialize(init: Initializer, key: jax.Array, shape: tuple[int, ...], *, what: str, where: str) -> jax.Array:
+def initialize(
+    init: Initializer,
+    key: jax.Array,
+    shape: tuple[int, ...],
+    *,
+    what: str,
+    where: str,
+    param_dtype: jnp.dtype | None = None,
+) -> jax.Array:
     """Calls an initializer and checks that it made an array of the right shape.
 
     Args:
@@ -40,6 +48,7 @@ def initialize(init: Initializer, key: jax.Array, shape: tuple[int, ...], *, wha
         shape: the shape it gets.
         what: the attribute that will hold the values, for the error text.
         where: the layer, for the error text.
+        param_dtype: what the values are cast to; ``None`` keeps the dtype that the initializer chose.
 
     Raises:
         ArgumentError: the result has another shape, or none.
@@ -54,4 +63,4 @@ def initialize(init: Initializer, key: jax.Array, shape: tuple[int, ...], *, wha
             fix="an initializer is called as init(key, shape), and returns an array of that shape",
         )
     array: jax.Array = values
-    return array
+    return array if param_dtype is None else array.astype(param_dtype)

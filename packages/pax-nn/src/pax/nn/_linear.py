@@ -5,13 +5,14 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
 from pax import ParameterModule
 from pax.errors import ArgumentTypeError
 from pax.extend import describe
 from pax.nn._axes import positive_int
-from pax.nn._dtypes import AnyArray, as_array, to_common_dtype
+from pax.nn._dtypes import AnyArray, as_array, optional_float_dtype, to_common_dtype
 from pax.nn._initialize import initialize, key_or_next
 from pax.nn.initializers import Initializer
 
@@ -34,10 +35,10 @@ class Linear(ParameterModule):
 
     Shapes:
         input: ``(..., in_dim)`` with any number of leading axes, none included; any numeric dtype.
-        output: ``(..., out_dim)``, in the promoted dtype of input and weight: float32 weights give float32 for integer,
-            bfloat16 and float32 inputs.
+        output: ``(..., out_dim)``, in ``dtype``; by default in the promoted dtype of input and weight: float32 weights
+            give float32 for integer, bfloat16 and float32 inputs.
     Parameters:
-        weight: ``(in_dim, out_dim)``, JAX's default float dtype.
+        weight: ``(in_dim, out_dim)``, in ``param_dtype``; JAX's default float dtype by default.
         bias: ``(out_dim,)``, same dtype; there is no such attribute if ``with_bias`` is false.
     State:
         none.
@@ -54,6 +55,7 @@ class Linear(ParameterModule):
     in_dim: int
     out_dim: int
     with_bias: bool
+    dtype: jnp.dtype | None
     weight: Float[Array, "in_dim out_dim"]
     bias: Float[Array, " out_dim"]
 
@@ -67,6 +69,8 @@ class Linear(ParameterModule):
         *,
         rng_key: jax.Array | None = None,
         name: str | None = None,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike | None = None,
     ) -> None:
         """Draws the weights.
 
@@ -78,21 +82,26 @@ class Linear(ParameterModule):
             b_init: initializer of the bias; default: the same distribution (the bias does not start at zero).
             rng_key: the key to draw from; default: the next key of the global generator.
             name: shown before the class in summaries.
+            dtype: dtype of computation and output; default: the promoted dtype of input and weight.
+            param_dtype: dtype in which the weights are stored; default: what the initializer returns.
 
         Raises:
             ArgumentError: a size smaller than 1, or an initializer that returns another shape.
-            ArgumentTypeError: a size that is no integer, or no key for ``rng_key``.
+            ArgumentTypeError: a size that is no integer, no key for ``rng_key``, or no floating dtype.
         """
         super().__init__(name=name)
         self.in_dim = positive_int(in_dim, what="in_dim", where="Linear")
         self.out_dim = positive_int(out_dim, what="out_dim", where="Linear")
         self.with_bias = with_bias
+        self.dtype = optional_float_dtype(dtype, what="dtype", where="Linear")
+        param_dtype = optional_float_dtype(param_dtype, what="param_dtype", where="Linear")
         default = jax.nn.initializers.normal(1 / math.sqrt(self.in_dim))
         w_key, b_key = jax.random.split(key_or_next(rng_key, where="Linear"))
         shape = (self.in_dim, self.out_dim)
-        self.weight = initialize(w_init or default, w_key, shape, what="weight", where="Linear")
+        draw = functools.partial(initialize, where="Linear", param_dtype=param_dtype)
+        self.weight = draw(w_init or default, w_key, shape, what="weight")
         if with_bias:
-            self.bias = initialize(b_init or default, b_key, shape[1:], what="bias", where="Linear")
+            self.bias = draw(b_init or default, b_key, shape[1:], what="bias")
 
     def __call__(self, x: Num[AnyArray, "*batch in_dim"]) -> Num[Array, "*batch out_dim"]:
         """Applies the layer.
@@ -109,7 +118,11 @@ class Linear(ParameterModule):
         x = as_array(x)
         if x.ndim == 0 or x.shape[-1] != self.in_dim:
             raise self._shape_error(x)
-        y: Array = _affine(x, self.weight, self.bias if self.with_bias else None)
+        weight, bias = self.weight, self.bias if self.with_bias else None
+        if self.dtype is not None:
+            x, weight = to_common_dtype(x, weight, dtype=self.dtype)
+            bias = None if bias is None else bias.astype(self.dtype)
+        y: Array = _affine(x, weight, bias)
         return y
 
     def _shape_error(self, x: jax.Array) -> ArgumentTypeError:
@@ -127,4 +140,5 @@ class Linear(ParameterModule):
         )
 
     def __repr__(self) -> str:
-        return self._repr({"in_dim": self.in_dim, "out_dim": self.out_dim, "with_bias": self.with_bias})
+        info = {"in_dim": self.in_dim, "out_dim": self.out_dim, "with_bias": self.with_bias, "dtype": self.dtype}
+        return self._repr(info)
