@@ -1,6 +1,7 @@
 """Construction of modules, their read-only properties, equality, hash, and modes."""
 
 import copy
+import inspect
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,19 @@ from pax.errors import ArgumentTypeError, AttributeNameError, MutationError, Pax
 def test_the_base_class_takes_keywords_only() -> None:
     with pytest.raises(TypeError, match="positional"):
         pax.Module(True)  # type: ignore[call-arg]
+
+
+def test_a_class_has_the_signature_of_its_constructor() -> None:
+    def method(self: Any, size: int, *, rate: float = 0.5, name: str | None = None) -> None: ...
+
+    class Layer(pax.Module):
+        __init__ = method
+
+    assert [*inspect.signature(Layer).parameters.values()] == [*inspect.signature(method).parameters.values()][1:]
+
+
+def test_a_callable_module_has_the_signature_of_its_call() -> None:
+    assert list(inspect.signature(Linear()).parameters) == ["x"]
 
 
 def test_a_module_trains_and_has_no_name_by_default() -> None:

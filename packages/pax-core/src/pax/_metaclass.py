@@ -2,6 +2,7 @@
 
 import abc
 import gc
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from pax._checks import check_class, check_sharing
@@ -35,6 +36,12 @@ class ModuleMeta(abc.ABCMeta):
             check_class(module)
             check_sharing(module)
             return module
+
+        @property
+        def __signature__(cls) -> inspect.Signature:
+            """That of the constructor, for ``help``, editors and ``inspect``, to which ``__call__`` would hide it."""
+            signature = inspect.signature(cls.__init__)
+            return signature.replace(parameters=list(signature.parameters.values())[1:])
 
         # The plain check: module classes have no virtual subclasses, and walks over trees ask often.
         __instancecheck__ = type.__instancecheck__
