@@ -17,7 +17,18 @@ from benchmarks._report import print_figures, print_verdicts, write_json
 from benchmarks._settings import FULL, QUICK
 from benchmarks.peers import available
 
-NAMES = ("trees", "train_step", "eager", "operations", "traces", "import_time")
+NAMES = (
+    "training",
+    "norms",
+    "tracing",
+    "construction",
+    "trees",
+    "train_step",
+    "eager",
+    "operations",
+    "traces",
+    "import_time",
+)
 
 
 def main() -> None:

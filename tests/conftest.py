@@ -18,7 +18,7 @@ hypothesis.settings.register_profile("pax", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("pax")
 
 # Where no foreign maths runs: optax's Adam, for one, relies on implicit dtype promotion.
-_STRICT_DTYPES = ("core", "nn")
+_STRICT_DTYPES = ("core", "nets", "nn")
 # What users write.
 _NOT_STRICT = ("doctests",)
 

@@ -6,6 +6,7 @@ of public names that have none, with the reason.
 
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,26 +14,43 @@ from typing import Any
 import pax
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One way of making one public class.
 
     Args:
         name: shown in test names; unique.
         of: the public name that it is an example of, for example ``pax.nn.Linear``.
-        make: returns a new module; the same one each time, so it takes its keys from a fixed seed.
+        make: returns a new module; the same one each time, so it takes its keys from a fixed seed. A ``make`` that has
+            ``**options`` passes them on to the constructor: with it, the tests of ``dtype`` and ``param_dtype`` run.
         inputs: returns arguments to call the module with; ``None`` if it cannot be called.
         stateful: a call in training mode changes the module.
-        excused: names of tests of ``test_module_contract.py``, without ``test_``, that do not apply; and why.
+        excused: names of tests of the files ``CONTRACTS``, without ``test_``, that do not apply; and why.
     """
 
     name: str
     of: str
-    make: Callable[[], Any]
+    make: Callable[..., Any]
     inputs: Callable[[], tuple[Any, ...]] | None = None
     stateful: bool = False
     excused: Mapping[str, str] = field(default_factory=dict)
 
+    def takes(self, option: str) -> bool:
+        """Whether ``make`` can pass this keyword argument on to the constructor."""
+        parameters = inspect.signature(self.make).parameters.values()
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return False
+        return has_argument(self.of, option)
+
+
+def has_argument(public_name: str, argument: str) -> bool:
+    """Whether the constructor of a public class has an argument of this name."""
+    package, _, name = public_name.rpartition(".")
+    return argument in inspect.signature(getattr(importlib.import_module(package), name)).parameters
+
+
+CONTRACTS = ("test_module_contract", "test_transforms", "test_dtypes")
+"""The files of tests that run for every entry."""
 
 _FILES = {
     "pax": "entries_core",

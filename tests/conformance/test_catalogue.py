@@ -1,14 +1,15 @@
 """The catalogue is complete: a new public module class joins the contract tests, or says why not."""
 
+import importlib
 import inspect
 from collections import Counter
 
 import pytest
 
 import pax
-from conformance import test_module_contract as contract
-from conformance.catalogue import ENTRIES, EXCUSED, INSTALLED, Entry, public_module_classes
+from conformance.catalogue import CONTRACTS, ENTRIES, EXCUSED, INSTALLED, Entry, has_argument, public_module_classes
 
+_contracts = [importlib.import_module(f"conformance.{file}") for file in CONTRACTS]
 _each = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 
 
@@ -44,10 +45,19 @@ def test_an_entry_has_inputs_if_its_module_can_be_called(entry: Entry) -> None:
 
 @_each
 def test_an_entry_opts_out_of_tests_that_exist_and_says_why(entry: Entry) -> None:
-    tests = {name.removeprefix("test_") for name, _ in inspect.getmembers(contract, inspect.isfunction)}
+    tests = {
+        name.removeprefix("test_") for file in _contracts for name, _ in inspect.getmembers(file, inspect.isfunction)
+    }
     assert set(entry.excused) <= tests
     assert all(len(reason) > 10 for reason in entry.excused.values())
 
 
 def test_excuses_have_reasons() -> None:
     assert [name for name, reason in EXCUSED.items() if len(reason) <= 10] == []
+
+
+@pytest.mark.parametrize("option", ["dtype", "param_dtype"])
+@pytest.mark.parametrize("name", sorted({entry.of for entry in ENTRIES if entry.of.startswith(("pax.nn", "pax.nets"))}))
+def test_the_options_of_a_layer_are_tested(name: str, option: str) -> None:
+    tested = any(entry.takes(option) for entry in ENTRIES if entry.of == name)
+    assert tested == has_argument(name, option), f"give an entry of {name} a `make` with `**options`"

@@ -12,32 +12,12 @@ import numpy as np
 import pytest
 
 import pax
-from conformance.catalogue import ENTRIES, Entry
+from conformance.catalogue import Entry
 from helpers.traces import TraceCounter
 from pax.errors import MutationError
 
 # Compilation may fuse operations, which changes the last bits of float32.
 _RTOL, _ATOL = 1e-5, 1e-6
-
-
-@pytest.fixture(params=ENTRIES, ids=lambda entry: entry.name)
-def entry(request: pytest.FixtureRequest) -> Entry:
-    found: Entry = request.param
-    _skip_if_excused(found, request)
-    return found
-
-
-@pytest.fixture(params=[entry for entry in ENTRIES if entry.inputs], ids=lambda entry: entry.name)
-def callable_entry(request: pytest.FixtureRequest) -> Entry:
-    found: Entry = request.param
-    _skip_if_excused(found, request)
-    return found
-
-
-def _skip_if_excused(entry: Entry, request: pytest.FixtureRequest) -> None:
-    reason = entry.excused.get(request.function.__name__.removeprefix("test_"))
-    if reason is not None:
-        pytest.skip(reason)
 
 
 def _inputs(entry: Entry) -> tuple[Any, ...]:

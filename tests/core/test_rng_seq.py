@@ -100,7 +100,7 @@ def test_a_sequence_is_shown_by_its_class() -> None:
 
 
 @pytest.mark.parametrize("count", [-1, 1.0, True, "2", None], ids=repr)
-def test_the_number_of_keys_has_to_be_a_count(count: Any) -> None:
+def test_kd_61_the_number_of_keys_has_to_be_a_count(count: Any) -> None:
     with pytest.raises(ArgumentError, match=r"The number of keys has to be an integer of at least 0.") as caught:
         pax.module_and_value(pax.RngSeq(seed=3).next_rng_key)(count)
     assert "fix:   rng_seq.next_rng_key(2)" in str(caught.value)
@@ -112,9 +112,10 @@ def test_a_seed_has_to_be_an_integer(seed: Any) -> None:
         pax.RngSeq(seed=seed)
 
 
-def test_something_else_than_an_array_is_no_key() -> None:
+@pytest.mark.parametrize("key", [3, [0, 1]], ids=repr)
+def test_kd_61_something_else_than_an_array_is_no_key(key: Any) -> None:
     with pytest.raises(ValueError, match=r"A PRNG key has to be an array."):
-        pax.RngSeq(rng_key=3)  # type: ignore[arg-type]
+        pax.RngSeq(rng_key=key)
 
 
 def test_an_array_that_is_no_key_is_refused() -> None:

@@ -2,10 +2,12 @@
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from benchmarks._arrays import count_arrays, count_modules, stage_arrays, supply
 from benchmarks._figures import Figure, Target, judge, timed_figures
@@ -13,11 +15,35 @@ from benchmarks._harness import Spread, Timing, time_in_turns
 from benchmarks._plot import plot_ratios
 from benchmarks._report import in_words
 from benchmarks._settings import RESNET_200, Settings
+from benchmarks.models import models_available, transformer_weights
 from benchmarks.peers import Library, available
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the other libraries
 
-TINY = Settings(rounds=2, seconds_a_sample=1e-5, blocks=(2,), modules=(5,), real_modules=(3,), processes=1, layers=2)
+TINY = Settings(
+    rounds=2,
+    seconds_a_sample=1e-5,
+    blocks=(2,),
+    modules=(5,),
+    real_modules=(3,),
+    processes=1,
+    layers=2,
+    networks=("mlp",),
+    model_libraries=2,
+    rounds_of_networks=2,
+    seconds_of_networks=1e-5,
+    depths=(1, 2),
+    rounds_of_tracing=2,
+    constructions=("transformer",),
+    cold_processes=1,
+)
+
+
+@pytest.fixture(autouse=True)
+def as_users_run() -> Iterator[None]:
+    """Other libraries, and what one writes without a library, rely on promotions that the tests forbid."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +127,14 @@ def test_all_libraries_compute_the_same(libraries: tuple[Library, ...]) -> None:
     assert outputs == [2.0 * sum(map(len, arrays))] * len(libraries)
 
 
-@pytest.mark.parametrize("name", ["trees", "train_step", "eager", "operations", "traces"])
-def test_benchmark_gives_finite_figures(name: str, libraries: tuple[Library, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["trees", "train_step", "eager", "operations", "traces", "training", "norms", "tracing"]
+)
+def test_benchmark_gives_finite_figures(name: str, tmp_path: Path) -> None:
     benchmark = importlib.import_module(f"benchmarks.{name}")
     figures = benchmark.run(TINY)
-    assert {"PAX", libraries[0].name} <= {figure.library for figure in figures}
+    assert len({figure.library for figure in figures}) > 1
+    assert "PAX" in {figure.library for figure in figures}
     for figure in figures:
         spreads = [spread for spread in (figure.value, figure.ratio, figure.wall) if spread is not None]
         assert all(math.isfinite(spread.median) and spread.median > 0 for spread in spreads)
@@ -120,3 +149,46 @@ def test_import_is_timed_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch
     (figure,) = import_time.run(TINY)
     assert (figure.library, figure.size) == ("PAX", "pax")
     assert 0 < figure.value.median < 60
+
+
+def test_construction_is_timed_in_processes_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    construction = importlib.import_module("benchmarks.construction")
+    asked = []
+
+    def process(label: str, model: str) -> dict[str, Any]:
+        asked.append((label, model))
+        return {"cold": 2.0 if label == "plain JAX" else 1.0, "warm": 0.5, "compilations": 0}
+
+    monkeypatch.setattr(construction, "_process", process)
+    figures = construction.run(TINY)
+    assert ("PAX", "transformer") in asked
+    ratio = {(f.measure, f.library): f.ratio.median for f in figures if f.ratio is not None}
+    assert ratio["cold", "PAX, NumPy"] == 0.5
+    assert ratio["warm", "PAX"] == 1.0
+    missed = {(v.target.measure, v.figure.library) for v in judge(construction.TARGETS, figures) if not v.met}
+    assert missed == {("cold", "PAX, NumPy")}  # half the time is not a tenth of it
+
+
+def test_construction_without_weights_compiles_nothing() -> None:
+    construction = importlib.import_module("benchmarks.construction")
+    sample = construction.measure_here("PAX, abstract", "transformer")
+    assert sample["compilations"] == 0
+    assert sample["cold"] > 0
+
+
+def test_networks_of_all_libraries_return_the_same() -> None:
+    weights = transformer_weights(1, 8)
+    x = jax.random.normal(jax.random.key(0), (2, 3, 8))
+    outputs = {}
+    for library in models_available():
+        network = library.transformer(weights, 2)
+        outputs[library.name] = np.asarray(jax.jit(network.run)(network.params, network.rest, x)[0])
+    for output in outputs.values():
+        np.testing.assert_allclose(output, outputs["plain JAX"], atol=1e-5)
+
+
+def test_training_refuses_networks_that_differ() -> None:
+    training = importlib.import_module("benchmarks.training")
+    losses = {"plain JAX": jax.numpy.ones(()), "other": jax.numpy.full((), 1.1)}
+    with pytest.raises(RuntimeError, match="other computes something else"):
+        training._check({label: lambda loss=loss: loss for label, loss in losses.items()})

@@ -1,4 +1,4 @@
-"""pax.nn.Conv1D and pax.nn.Conv2D."""
+"""pax.nn.Conv1D, Conv2D and Conv3D."""
 
 from typing import Any
 
@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 
 import pax
+from helpers.precision import x64
 from helpers.traces import TraceCounter
 from pax.errors import ArgumentError, ArgumentTypeError
 
 
-def conv1d(*arguments: Any, **options: Any) -> pax.nn.Conv1D:
+def conv1d(*arguments: Any, **options: Any) -> Any:
     return pax.nn.Conv1D(*arguments, rng_key=jax.random.key(0), **options)
 
 
-def conv2d(*arguments: Any, **options: Any) -> pax.nn.Conv2D:
+def conv2d(*arguments: Any, **options: Any) -> Any:
     return pax.nn.Conv2D(*arguments, rng_key=jax.random.key(0), **options)
+
+
+def conv3d(*arguments: Any, **options: Any) -> Any:
+    return pax.nn.Conv3D(*arguments, rng_key=jax.random.key(0), **options)
 
 
 def direct_conv2d(
@@ -56,14 +61,30 @@ def test_conv1d_is_a_conv2d_of_height_one() -> None:
     np.testing.assert_allclose(conv(x), want, rtol=1e-4, atol=1e-5)
 
 
+def test_conv3d_is_the_sum_of_conv2ds_along_its_first_axis() -> None:
+    conv = conv3d(2, 3, (2, 3, 2), (2, 1, 2), padding=[(0, 0), (1, 0), (0, 1)])
+    x = np.asarray(jax.random.normal(jax.random.key(1), (2, 5, 4, 4, 2)))
+    weight = np.asarray(conv.weight)
+    planes = [
+        sum(direct_conv2d(x[:, 2 * i + k], weight[k], (1, 2), (1, 1), [(1, 0), (0, 1)]) for k in range(2))
+        for i in range(2)
+    ]
+    np.testing.assert_allclose(conv(x), np.stack(planes, 1), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("padding", "length"), [("SAME", 5), ("VALID", 4), ([(1, 0)], 5), (((2, 3),), 7)])
 def test_output_lengths_of_paddings(padding: Any, length: int) -> None:
     assert conv1d(1, 1, 3, 2, 1, padding)(jnp.ones((1, 10, 1))).shape == (1, length, 1)
 
 
-def test_channels_first_gives_the_same_numbers() -> None:
-    last, first = conv2d(3, 4, 3), conv2d(3, 4, 3, data_format="NCHW")
-    x = jax.random.normal(jax.random.key(1), (2, 5, 6, 3))
+@pytest.mark.parametrize(
+    ("make", "data_format", "sizes"),
+    [(conv1d, "NCW", (5,)), (conv2d, "NCHW", (5, 6)), (conv3d, "NCDHW", (3, 4, 2))],
+    ids=["Conv1D", "Conv2D", "Conv3D"],
+)
+def test_channels_first_gives_the_same_numbers(make: Any, data_format: str, sizes: tuple[int, ...]) -> None:
+    last, first = make(3, 4, 3), make(3, 4, 3, data_format=data_format)
+    x = jax.random.normal(jax.random.key(1), (2, *sizes, 3))
     np.testing.assert_array_equal(first.weight, last.weight)
     np.testing.assert_allclose(first(jnp.moveaxis(x, -1, 1)), jnp.moveaxis(last(x), -1, 1), rtol=1e-5, atol=1e-5)
 
@@ -110,6 +131,7 @@ def test_attributes() -> None:
     assert (conv.data_format, conv.kernel_format, conv.kernel_dilation) == ("NHWC", "HWIO", (1, 1))
     assert (conv.with_bias, conv.bias, conv.feature_group_count) == (False, None, 2)
     assert conv1d(1, 1, 1).kernel_format == "WIO"
+    assert (conv3d(1, 1, 1).kernel_format, conv3d(1, 1, 1).data_format) == ("DHWIO", "NDHWC")
 
 
 @pytest.mark.parametrize(
@@ -125,15 +147,54 @@ def test_attributes() -> None:
             "(c) Conv2D(in_features=1, out_features=2, kernel_shape=[3, 3], padding=[(1, 1), (1, 1)], with_bias=False, "
             "data_format=NHWC)",
         ),
+        (
+            conv3d(1, 2, 1, with_bias=False, dtype=jnp.bfloat16, data_format="NCDHW"),
+            "Conv3D(in_features=1, out_features=2, kernel_shape=(1, 1, 1), padding=SAME, with_bias=False, "
+            "data_format=NCDHW, dtype=bfloat16)",
+        ),
     ],
+    ids=["strides", "list", "dtype"],
 )
-def test_repr(conv: pax.nn.Conv2D, text: str) -> None:
+def test_repr(conv: pax.Module, text: str) -> None:
     assert repr(conv) == text
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16, jnp.int32])
-def test_other_dtypes_meet_that_of_the_weights(dtype: Any) -> None:
-    assert conv1d(2, 3, 1)(jnp.ones((1, 4, 2), dtype)).dtype == jnp.float32
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int32", "uint8", "bool"])
+def test_kd_41_other_dtypes_meet_that_of_the_weights(dtype: str) -> None:
+    x = jnp.arange(8).reshape(1, 4, 2).astype(dtype)
+    conv = conv1d(2, 3, 1)
+    y = conv(x)
+    assert y.dtype == jnp.float32
+    np.testing.assert_array_equal(y, conv(x.astype(jnp.float32)))
+
+
+@pytest.mark.parametrize("x_dtype", ["float32", "float64"])
+def test_kd_41_x64_weights_are_float64(x_dtype: str) -> None:
+    with x64():
+        conv = conv1d(2, 3, 1)
+        assert conv.weight.dtype == conv.bias.dtype == jnp.float64
+        assert conv(jnp.ones((1, 4, 2), x_dtype)).dtype == jnp.float64
+
+
+@pytest.mark.parametrize("x_dtype", ["float32", "bfloat16", "int32"])
+def test_dtype_is_that_of_the_output(x_dtype: str) -> None:
+    conv = conv1d(2, 3, 1, dtype="bfloat16")
+    assert (conv.weight.dtype, conv.bias.dtype) == (jnp.float32, jnp.float32)
+    assert conv(jnp.ones((1, 4, 2), x_dtype)).dtype == jnp.bfloat16
+
+
+def test_param_dtype_is_that_of_the_weights() -> None:
+    conv = conv1d(2, 3, 1, param_dtype=jnp.bfloat16)
+    assert (conv.weight.dtype, conv.bias.dtype, conv.dtype) == (jnp.bfloat16, jnp.bfloat16, None)
+    assert conv(jnp.ones((1, 4, 2), jnp.bfloat16)).dtype == jnp.bfloat16
+    assert conv(jnp.ones((1, 4, 2))).dtype == jnp.float32
+    np.testing.assert_array_equal(conv.weight, conv1d(2, 3, 1).weight.astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("option", ["dtype", "param_dtype"])
+def test_a_dtype_of_integers_is_refused(option: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=f"Expecting a floating dtype for `{option}`.\n  where: Conv1D"):
+        conv1d(2, 3, 1, **{option: jnp.int32})
 
 
 def test_half_precision_weights_keep_half_precision_inputs() -> None:
@@ -161,8 +222,27 @@ def test_equal_layers_make_one_trace() -> None:
     assert call.traces == 1
 
 
-def test_numpy_integers_are_sizes() -> None:
-    assert conv2d(1, 1, np.int64(3)).kernel_shape == (3, 3)
+def test_kd_49_numpy_integers_are_sizes() -> None:
+    conv = conv2d(np.int32(2), np.int64(4), np.int64(3), (np.int8(1), 2), feature_group_count=np.int64(2))
+    assert (conv.kernel_shape, conv.stride, conv.in_features, conv.out_features) == ((3, 3), (1, 2), 2, 4)
+    assert pax.assert_structure_equal(conv, conv2d(2, 4, 3, (1, 2), feature_group_count=2))
+
+
+@pytest.mark.parametrize("pads", [((1, 2), (0, 3)), ([1, 2], [0, 3])])
+def test_kd_49_pairs_come_in_lists_and_tuples(pads: Any) -> None:
+    x = jax.random.normal(jax.random.key(1), (1, 4, 4, 1))
+    want = conv2d(1, 1, 3, padding=[(1, 2), (0, 3)])(x)
+    np.testing.assert_array_equal(conv2d(1, 1, 3, padding=pads)(x), want)
+
+
+def test_an_axis_shorter_than_the_kernel_gives_an_empty_one() -> None:
+    assert conv1d(1, 2, 3, padding="VALID")(jnp.ones((4, 2, 1))).shape == (4, 0, 2)
+
+
+def test_kd_49_the_rank_error_of_sequences_says_which_axes() -> None:
+    with pytest.raises(ArgumentError, match=r"Expecting an input with 3 axes. Get 4 axes.") as caught:
+        conv1d(3, 4, 3, data_format="NCW")(jnp.ones((1, 3, 5, 5)))
+    assert "want:  float32[*,3,*], the axes NCW" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -176,26 +256,61 @@ def test_numpy_integers_are_sizes() -> None:
         ({"padding": [1]}, "Not supported padding `[1]`"),
         ({"padding": [(1, 1), (1, 1)]}, "Expecting one padding pair per spatial axis."),
         ({"feature_group_count": 3}, "Expecting `in_features` to be divisible by `feature_group_count`."),
+        ({"feature_group_count": 0}, "Expecting positive values for `feature_group_count`."),
+        ({"padding": None}, "Not supported padding `None`"),
+        ({"padding": [(1, 1.5)]}, "Not supported padding `[(1, 1.5)]`"),
+        ({"data_format": None}, "Data format `None` is not supported."),
         ({"feature_group_count": 4}, "Expecting `out_features` to be divisible by `feature_group_count`."),
         ({"kernel_shape": (3, 3)}, "Expecting one value per spatial axis for `kernel_shape`."),
         ({"stride": 0}, "Expecting positive values for `stride`."),
         ({"rate": [-1]}, "Expecting positive values for `rate`."),
     ],
 )
-def test_arguments_are_checked(options: dict[str, Any], text: str) -> None:
+def test_kd_49_arguments_are_checked(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         conv1d(**({"in_features": 4, "out_features": 6, "kernel_shape": 3} | options))
     assert str(caught.value).startswith(text)
 
 
-def test_data_formats_of_conv2d_are_named() -> None:
-    with pytest.raises(ArgumentError, match="Use `NHWC` or `NCHW`"):
-        conv2d(1, 1, 1, data_format="NWC")
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [(conv1d, "`NWC` or `NCW`"), (conv2d, "`NHWC` or `NCHW`"), (conv3d, "`NDHWC` or `NCDHW`")],
+    ids=["Conv1D", "Conv2D", "Conv3D"],
+)
+def test_data_formats_are_named(make: Any, text: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        make(1, 1, 1, data_format="NHC")
+    assert str(caught.value).startswith(
+        f"Data format `NHC` is not supported. Use {text}.\n  where: {make(1, 1, 1)!r:.6}"
+    )
 
 
-def test_a_kernel_of_another_kind_is_refused() -> None:
-    with pytest.raises(ArgumentTypeError, match="Expecting an integer for `kernel_shape`"):
-        conv2d(1, 1, 1.5)
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"kernel_shape": 1.5}, "kernel_shape"),
+        ({"kernel_shape": "3"}, "kernel_shape"),
+        ({"kernel_shape": (3, None)}, "kernel_shape"),
+        ({"stride": 2.0}, "stride"),
+        ({"rate": None}, "rate"),
+        ({"in_features": 1.0}, "in_features"),
+        ({"out_features": "1"}, "out_features"),
+        ({"feature_group_count": 1.0}, "feature_group_count"),
+    ],
+)
+def test_sizes_that_are_no_integers_are_refused(options: dict[str, Any], what: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=f"^Expecting an integer for `{what}`.\n  where: Conv2D\n"):
+        conv2d(**({"in_features": 1, "out_features": 1, "kernel_shape": 1} | options))
+
+
+def test_an_initializer_of_another_shape_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"initializer of `weight`[^\n]*\n  where: Conv1D\n  got:   float32\[1\]"):
+        conv1d(1, 1, 1, w_init=lambda key, shape: jnp.zeros(1))
+
+
+def test_what_is_no_key_is_refused() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"Expecting a PRNG key for `rng_key`.\n  where: Conv2D"):
+        pax.nn.Conv2D(1, 1, 1, rng_key=jnp.zeros(2))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +321,7 @@ def test_a_kernel_of_another_kind_is_refused() -> None:
         ((8, 3), "Expecting an input with 4 axes. Get 2 axes.", "want:  float32[*,*,*,3], the axes NHWC"),
     ],
 )
-def test_inputs_are_checked(shape: tuple[int, ...], headline: str, line: str) -> None:
+def test_kd_49_inputs_are_checked(shape: tuple[int, ...], headline: str, line: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         conv2d(3, 4, 3, name="stem")(jnp.ones(shape))
     text = str(caught.value)

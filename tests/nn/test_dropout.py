@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pax
-from pax.errors import ArgumentError, MutationError
+from pax.errors import ArgumentError, ArgumentTypeError, MutationError
 
 KEY = jax.random.key(0)
 
@@ -55,7 +55,7 @@ def test_numpy_input() -> None:
     np.testing.assert_array_equal(y, pax.nn.dropout(KEY, 0.5, jnp.ones(8)))
 
 
-def test_the_rate_may_be_traced() -> None:
+def test_kd_51_the_rate_may_be_traced() -> None:
     x = jnp.ones(1000)
     traced = jax.jit(pax.nn.dropout)(KEY, 0.25, x)
     np.testing.assert_allclose(traced, pax.nn.dropout(KEY, 0.25, x), rtol=1e-6)
@@ -75,6 +75,25 @@ def test_each_call_draws_anew_and_stores_the_first_half_of_the_key() -> None:
 def test_train_mode_needs_purecall() -> None:
     with pytest.raises(MutationError, match="Cannot modify a module in immutable mode"):
         pax.nn.Dropout(0.5)(jnp.ones(8))
+
+
+@pytest.mark.parametrize("key", [jax.random.key(5), jax.random.PRNGKey(5)], ids=["typed", "legacy"])
+def test_kd_51_the_key_can_be_given(key: jax.Array) -> None:
+    pax.seed_rng_key(3)
+    drop = pax.nn.Dropout(0.5, rng_key=key)
+    assert drop.rng_key is key
+    after = pax.next_rng_key()
+    pax.seed_rng_key(3)
+    np.testing.assert_array_equal(after, pax.next_rng_key())
+    np.testing.assert_array_equal(
+        pax.purecall(drop, jnp.ones(8))[1], pax.nn.dropout(jax.random.split(key)[1], 0.5, jnp.ones(8))
+    )
+
+
+@pytest.mark.parametrize("key", [3, jnp.ones(2), jax.random.split(jax.random.key(0))], ids=["int", "float", "two"])
+def test_kd_51_other_things_than_one_key_are_refused(key: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"Expecting a PRNG key for `rng_key`.\n  where: Dropout"):
+        pax.nn.Dropout(0.5, rng_key=key)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])
@@ -109,7 +128,8 @@ def test_gradients_are_the_mask() -> None:
 
 
 @pytest.mark.parametrize("rate", [1.0, 2.0, -0.1, float("nan")])
-def test_other_rates_are_refused(rate: float) -> None:
+def test_kd_51_other_rates_are_refused(rate: float) -> None:
+    """Rate 1, where nothing is left to scale up, is refused as in the original."""
     for make, where in (
         (lambda: pax.nn.Dropout(rate), "Dropout"),
         (lambda: pax.nn.dropout(KEY, rate, jnp.ones(2)), "dropout"),

@@ -48,13 +48,13 @@ def test_train_mode_needs_purecall() -> None:
         pax.nn.EMA(jnp.array(1.0), 0.9)(jnp.array(5.0))
 
 
-def test_python_numbers_are_values() -> None:
+def test_kd_53_python_numbers_are_values() -> None:
     np.testing.assert_allclose(averages(pax.nn.EMA(1.0, 0.9), 2.0)[0], 1.1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64])
 @pytest.mark.parametrize("debias", [True, False])
-def test_averages_keep_their_dtype(dtype: Any, debias: bool) -> None:
+def test_kd_53_averages_keep_their_dtype(dtype: Any, debias: bool) -> None:
     ema = pax.nn.EMA(jnp.ones(2, dtype), 0.5, debias)
     found = averages(ema, jnp.full(2, 3.0), jnp.full(2, 3.0))
     assert all(average.dtype == dtype for average in found)
@@ -89,7 +89,7 @@ def test_new_integers_are_refused_in_both_modes(training: bool) -> None:
         pax.purecall(ema if training else ema.eval(), jnp.array(1))
 
 
-def test_an_average_of_a_module_is_a_submodule_and_not_trained() -> None:
+def test_kd_53_an_average_of_a_module_is_a_submodule_and_not_trained() -> None:
     fc = pax.nn.Linear(2, 2)
     ema = pax.nn.EMA(fc, 0.9)
     assert ema.summary() == "EMA\n└── Linear(in_dim=2, out_dim=2, with_bias=True)"
@@ -111,16 +111,26 @@ def test_it_works_in_scan_under_jit() -> None:
 
 
 @pytest.mark.parametrize("decay_rate", [1.9, -0.1, float("nan")])
-def test_decay_rates_are_checked(decay_rate: Any) -> None:
+def test_kd_53_decay_rates_are_checked(decay_rate: Any) -> None:
     with pytest.raises(ArgumentError, match=r"Expecting a decay rate in \[0, 1\].\n  where: EMA"):
         pax.nn.EMA(jnp.array(1.0), decay_rate)
 
 
-def test_another_shape_is_refused() -> None:
+def test_kd_53_another_shape_is_refused() -> None:
     with pytest.raises(StructureError, match=r"another shape.\n  where: EMA, \['a'\]\n  got:   float32\[3\]"):
         pax.purecall(pax.nn.EMA({"a": jnp.ones(())}, 0.5), {"a": jnp.ones(3)})
 
 
-def test_another_structure_is_refused() -> None:
+def test_kd_53_complex_numbers_are_averaged() -> None:
+    """They were "integer arrays"."""
+    (found,) = averages(pax.nn.EMA(jnp.array(1j), 0.5), jnp.array(1.0 + 0j))
+    np.testing.assert_allclose(found, 0.5 + 0.5j)
+
+
+def test_kd_53_an_average_may_have_a_name() -> None:
+    assert repr(pax.nn.EMA(1.0, 0.9, name="a")) == "(a) EMA"
+
+
+def test_kd_53_another_structure_is_refused() -> None:
     with pytest.raises(StructureError, match="different structures"):
         pax.purecall(pax.nn.EMA({"a": jnp.ones(())}, 0.5), {"b": jnp.ones(())})

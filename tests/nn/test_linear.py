@@ -23,7 +23,7 @@ def test_default_weights_of_seed_42_are_the_reference_values() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2,), (5, 2), (4, 5, 2), (0, 2)])
-def test_it_multiplies_the_last_axis_of_any_rank(shape: tuple[int, ...]) -> None:
+def test_kd_40_it_multiplies_the_last_axis_of_any_rank(shape: tuple[int, ...]) -> None:
     fc = layer()
     x = jax.random.normal(jax.random.key(1), shape)
     want = np.asarray(x) @ np.asarray(fc.weight) + np.asarray(fc.bias)

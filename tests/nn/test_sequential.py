@@ -59,7 +59,8 @@ def test_integer_inputs_pass_unconverted() -> None:
     assert (y.item(), y.dtype, y.weak_type) == (0, jnp.int32, True)
 
 
-def test_indexing_len_and_iteration() -> None:
+def test_kd_58_indexing_len_and_iteration() -> None:
+    """A slice stays a tuple."""
     seq = net()
     assert len(seq) == 3
     assert seq[-1] is seq.modules[2]
@@ -79,7 +80,7 @@ def test_set_replaces_one_layer_and_keeps_the_rest() -> None:
         seq.set(3, jnp.tanh)
 
 
-def test_rshift_appends_and_keeps_the_name() -> None:
+def test_kd_58_rshift_appends_and_keeps_the_name() -> None:
     seq = net("mlp")
     longer = seq >> jnp.tanh >> pax.nn.Linear(3, 1)
     assert (len(longer), longer.name, len(seq)) == (5, "mlp", 3)
@@ -110,14 +111,14 @@ def test_a_layer_cannot_stand_at_two_places() -> None:
         (Doubler(), "doubler"),
     ],
 )
-def test_names_of_functions(func: Any, name: str) -> None:
+def test_kd_57_names_of_functions(func: Any, name: str) -> None:
     layer = pax.nn.Lambda(func)
     assert repr(layer) == f"Lambda({name})"
     assert layer.summary() == f"x => {name}(x)"
     assert layer.summary(return_list=True) == [f"x => {name}(x)"]
 
 
-def test_a_partial_shows_as_its_text() -> None:
+def test_kd_57_a_partial_shows_as_its_text() -> None:
     func = functools.partial(operator.add, 1.0)
     assert pax.nn.Lambda(func).summary() == f"x => {func}(x)"
     assert repr(pax.nn.Lambda(func)) == f"Lambda({func})"
@@ -150,7 +151,7 @@ def test_a_net_of_functions_is_picklable() -> None:
 
 
 @pytest.mark.parametrize("make", [pax.nn.Lambda, pax.nn.Sequential, lambda x: net().set(0, x), lambda x: net() >> x])
-def test_other_things_than_functions_are_refused(make: Any) -> None:
+def test_kd_57_other_things_than_functions_are_refused(make: Any) -> None:
     with pytest.raises(ArgumentTypeError, match=r"Expecting a function.\n  where: Lambda\n  got:   3"):
         make(3)
 

@@ -90,6 +90,7 @@ __all__ = [
 if TYPE_CHECKING:
     # What type checkers and editors see; at run time `__getattr__` finds it when it is asked for.
     from pax import experimental as experimental
+    from pax import nets as nets
     from pax import nn as nn
     from pax.nn import *  # noqa: F403
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-import pax
 from pax import StateModule
 from pax.errors import ArgumentError
 from pax.extend import describe, is_tracer
 from pax.nn._dtypes import as_array, as_inexact
+from pax.nn._initialize import key_or_next
 
 
 def dropout(
@@ -43,7 +43,7 @@ def dropout(
     """
     traced = is_tracer(dropout_rate)
     if not traced:
-        _check_rate(dropout_rate, where="dropout")
+        check_rate(dropout_rate, where="dropout")
         if dropout_rate == 0:
             return x
     if rng_key is None:
@@ -84,20 +84,22 @@ class Dropout(StateModule):
     dropout_rate: float
     rng_key: jax.Array
 
-    def __init__(self, dropout_rate: float, *, name: str | None = None) -> None:
-        """Draws the first key from the global generator, whatever the rate is.
+    def __init__(self, dropout_rate: float, *, name: str | None = None, rng_key: jax.Array | None = None) -> None:
+        """Takes the first key.
 
         Args:
             dropout_rate: probability of *dropping* an element, in [0, 1).
             name: shown before the class in summaries.
+            rng_key: the key to start from; default: the next key of the global generator, whatever the rate is.
 
         Raises:
             ArgumentError: the rate is outside of [0, 1).
+            ArgumentTypeError: no key for ``rng_key``.
         """
         super().__init__(name=name)
-        _check_rate(dropout_rate, where="Dropout")
+        check_rate(dropout_rate, where="Dropout")
         self.dropout_rate = dropout_rate
-        self.rng_key = pax.next_rng_key()
+        self.rng_key = key_or_next(rng_key, where="Dropout")
 
     def __call__(self, x: Num[Array, "*shape"]) -> Num[Array, "*shape"]:
         """Applies dropout with a fresh key, in train mode.
@@ -120,7 +122,7 @@ class Dropout(StateModule):
         return self._repr({"dropout_rate": self.dropout_rate})
 
 
-def _check_rate(rate: float | Array, *, where: str) -> None:
+def check_rate(rate: float | Array, *, where: str) -> None:
     if np.ndim(rate) != 0 or not 0 <= rate < 1:
         raise ArgumentError(
             "Expecting a dropout rate in [0, 1).",

@@ -12,6 +12,7 @@ from pax import EmptyNode, StateModule
 from pax.errors import ArgumentError, StructureError
 from pax.extend import describe
 from pax.nn._dtypes import promote_dtypes
+from pax.nn._initialize import filled
 
 
 class EMA(StateModule):
@@ -41,7 +42,15 @@ class EMA(StateModule):
     decay_rate: float
     allow_int: bool
 
-    def __init__(self, initial_value: Any, decay_rate: float, debias: bool = False, allow_int: bool = False) -> None:
+    def __init__(
+        self,
+        initial_value: Any,
+        decay_rate: float,
+        debias: bool = False,
+        allow_int: bool = False,
+        *,
+        name: str | None = None,
+    ) -> None:
         """Starts an average.
 
         Args:
@@ -50,11 +59,12 @@ class EMA(StateModule):
             debias: ignore the initial value: the average after the first update is the first value itself. (This is not
                 the correction by ``1 / (1 - decay_rate**t)`` of Adam.)
             allow_int: accept integers, booleans and keys; their "average" is the newest value.
+            name: shown before the class in summaries.
 
         Raises:
             ArgumentError: ``decay_rate`` outside [0, 1], or other than float leaves without ``allow_int``.
         """
-        super().__init__()
+        super().__init__(name=name)
         if not 0 <= decay_rate <= 1:
             raise ArgumentError(
                 "Expecting a decay rate in [0, 1].",
@@ -63,7 +73,7 @@ class EMA(StateModule):
                 want="0 <= decay_rate <= 1",
             )
         self.averages = jax.tree.map(_as_leaf, initial_value)
-        self.debias = jnp.zeros((), jnp.float32) if debias else None
+        self.debias = filled((), 0, jnp.dtype(jnp.float32)) if debias else None
         self.decay_rate = float(decay_rate)
         self.allow_int = allow_int
         self._check_floats(self.averages, "initial")

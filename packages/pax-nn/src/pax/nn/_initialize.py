@@ -4,11 +4,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import pax
 from pax.errors import ArgumentError, ArgumentTypeError, PaxError
 from pax.extend import check_key, describe
-from pax.nn.initializers import Initializer
+from pax.nn._numpy_draws import draws_with_numpy, generator_from, split_with_numpy
+from pax.nn.initializers import Constant, Initializer, NumpyInitializer
+
+# JAX compiles a program for every shape of these two.
+_CONSTANTS = {id(jax.nn.initializers.zeros): Constant(0), id(jax.nn.initializers.ones): Constant(1)}
 
 
 def key_or_next(rng_key: Any, *, where: str) -> jax.Array:
@@ -20,7 +25,7 @@ def key_or_next(rng_key: Any, *, where: str) -> jax.Array:
     if rng_key is None:
         return pax.next_rng_key()
     try:
-        return jnp.asarray(check_key(rng_key))
+        key = check_key(rng_key)
     except PaxError as error:
         raise ArgumentTypeError(
             "Expecting a PRNG key for `rng_key`.",
@@ -29,6 +34,13 @@ def key_or_next(rng_key: Any, *, where: str) -> jax.Array:
             want=error.want,
             fix="rng_key=jax.random.key(0), or leave it out to draw from pax.seed_rng_key's sequence",
         ) from None
+    array: jax.Array = jax.device_put(key) if isinstance(key, np.ndarray) else key
+    return array
+
+
+def split_key(key: jax.Array, number: int = 2) -> list[jax.Array]:
+    """Returns so many keys; those of ``jax.random.split``, unless NumPy is what draws."""
+    return split_with_numpy(key, number) if draws_with_numpy(key) else list(jax.random.split(key, number))
 
 
 def initialize(
@@ -53,7 +65,14 @@ def initialize(
     Raises:
         ArgumentError: the result has another shape, or none.
     """
-    values: Any = init(key, shape)
+    init = _CONSTANTS.get(id(init), init)
+    if isinstance(init, Constant):
+        values: Any = init(key, shape)
+    elif draws_with_numpy(key) and isinstance(init, NumpyInitializer):
+        dtype = np.dtype(jnp.result_type(float))
+        values = jax.device_put(init.draw_with_numpy(generator_from(key), shape, dtype))
+    else:
+        values = init(key, shape)
     if getattr(values, "shape", None) != shape:
         raise ArgumentError(
             f"The initializer of `{what}` returned another shape than it was asked for.",
@@ -64,3 +83,8 @@ def initialize(
         )
     array: jax.Array = values
     return array if param_dtype is None else array.astype(param_dtype)
+
+
+def filled(shape: tuple[int, ...], value: float, dtype: jnp.dtype | None = None) -> jax.Array:
+    """Returns a new array with one value everywhere, which compiles nothing: ``jnp.ones`` compiles for each shape."""
+    return Constant(value)(None, shape, dtype)

@@ -13,8 +13,8 @@ from pax.errors import ArgumentTypeError
 from pax.extend import describe
 from pax.nn._axes import positive_int
 from pax.nn._dtypes import AnyArray, as_array, optional_float_dtype, to_common_dtype
-from pax.nn._initialize import initialize, key_or_next
-from pax.nn.initializers import Initializer
+from pax.nn._initialize import initialize, key_or_next, split_key
+from pax.nn.initializers import Initializer, Normal
 
 
 @functools.partial(jax.jit, inline=True)
@@ -95,8 +95,8 @@ class Linear(ParameterModule):
         self.with_bias = with_bias
         self.dtype = optional_float_dtype(dtype, what="dtype", where="Linear")
         param_dtype = optional_float_dtype(param_dtype, what="param_dtype", where="Linear")
-        default = jax.nn.initializers.normal(1 / math.sqrt(self.in_dim))
-        w_key, b_key = jax.random.split(key_or_next(rng_key, where="Linear"))
+        default = Normal(1 / math.sqrt(self.in_dim))
+        w_key, b_key = split_key(key_or_next(rng_key, where="Linear"))
         shape = (self.in_dim, self.out_dim)
         draw = functools.partial(initialize, where="Linear", param_dtype=param_dtype)
         self.weight = draw(w_init or default, w_key, shape, what="weight")

@@ -1,4 +1,4 @@
-"""Pooling: the maximum or the mean of windows."""
+"""Pooling as functions: the maximum or the mean of windows."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from pax.errors import ArgumentError
-from pax.nn._axes import positive_int
+from pax.nn._axes import integer, positive_int
 from pax.nn._dtypes import AnyArray, as_array, as_inexact, promote_dtypes
+from pax.nn._padding import Padding
 
 Size = int | Sequence[int]
 
@@ -36,7 +37,9 @@ def max_pool(
         An array of the same rank and dtype.
 
     Raises:
-        ArgumentError: another padding, a channel axis that does not exist, or more sizes than axes.
+        ArgumentError: another padding, a size smaller than 1, a channel axis that does not exist, or more sizes than
+            axes.
+        ArgumentTypeError: a size or a channel axis that is no integer.
 
     >>> import jax.numpy as jnp
     >>> import pax
@@ -47,8 +50,7 @@ def max_pool(
     """
     value = as_array(value)
     window, steps = _windows(value, window_shape, strides, padding, channel_axis, where="max_pool")
-    pooled: Array = jax.lax.reduce_window(value, _lowest(value.dtype), jax.lax.max, window, steps, padding)
-    return pooled
+    return max_of_windows(value, window, steps, padding)
 
 
 def avg_pool(
@@ -69,7 +71,9 @@ def avg_pool(
         default float dtype.
 
     Raises:
-        ArgumentError: another padding, a channel axis that does not exist, or more sizes than axes.
+        ArgumentError: another padding, a size smaller than 1, a channel axis that does not exist, or more sizes than
+            axes.
+        ArgumentTypeError: a size or a channel axis that is no integer.
 
     >>> import jax.numpy as jnp
     >>> import pax
@@ -78,8 +82,24 @@ def avg_pool(
     Array([[ 5. ,  6.5],
            [11. , 12.5]], dtype=float32)
     """
-    value = as_inexact(as_array(value))
+    value = as_array(value)
     window, steps = _windows(value, window_shape, strides, padding, channel_axis, where="avg_pool")
+    return mean_of_windows(value, window, steps, padding)
+
+
+def max_of_windows(
+    value: jax.Array, window: tuple[int, ...], steps: tuple[int, ...], padding: Padding
+) -> Num[Array, "*shape_out"]:
+    """Does what :func:`max_pool` does, with one window size, step and pair of padding per axis."""
+    pooled: Array = jax.lax.reduce_window(value, _lowest(value.dtype), jax.lax.max, window, steps, padding)
+    return pooled
+
+
+def mean_of_windows(
+    value: jax.Array, window: tuple[int, ...], steps: tuple[int, ...], padding: Padding
+) -> Float[Array, "*shape_out"]:
+    """Does what :func:`avg_pool` does, with one window size, step and pair of padding per axis."""
+    value = as_inexact(value)
     wide = value.astype(promote_dtypes(value.dtype, jnp.dtype(jnp.float32)))
     zero = np.zeros((), wide.dtype)
     total: Array = jax.lax.reduce_window(wide, zero, jax.lax.add, window, steps, padding)
@@ -96,7 +116,13 @@ def _windows(
     value: jax.Array, window_shape: Size, strides: Size, padding: str, channel_axis: int | None, *, where: str
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if padding not in ("SAME", "VALID"):
-        raise ArgumentError(f"Invalid padding '{padding}', must be 'SAME' or 'VALID'.", where=where)
+        raise ArgumentError(
+            f"Invalid padding '{padding}', must be 'SAME' or 'VALID'.",
+            where=where,
+            got=f"padding={padding!r}",
+            want="'SAME' or 'VALID'",
+            fix="MaxPool2D and the other layers for pooling take (before, after) pairs, too",
+        )
     return (
         _one_per_axis(window_shape, value, channel_axis, what="window_shape", where=where),
         _one_per_axis(strides, value, channel_axis, what="strides", where=where),
@@ -115,11 +141,23 @@ def _one_per_axis(size: Any, value: jax.Array, channel_axis: int | None, *, what
                 want=f"an int, or up to {rank} of them",
             )
         return (1,) * (rank - len(sizes)) + sizes
-    if channel_axis and abs(channel_axis) >= rank:
-        raise ArgumentError(f"Invalid channel axis {channel_axis} for {value.shape}", where=where)
     number = positive_int(size, what=what, where=where)
-    kept = {0} if channel_axis is None else {0, channel_axis % rank}
+    kept = {0} if channel_axis is None else {0, _axis(channel_axis, value, where=where)}
     return tuple(1 if axis in kept else number for axis in range(rank))
+
+
+def _axis(channel_axis: Any, value: jax.Array, *, where: str) -> int:
+    axis = integer(
+        channel_axis, what="channel_axis", where=where, want="an int, or None to pool every axis but the first"
+    )
+    if axis != 0 and abs(axis) >= value.ndim:
+        raise ArgumentError(
+            f"Invalid channel axis {axis} for {value.shape}",
+            where=where,
+            got=f"channel_axis={axis}",
+            want=f"None, or an axis from {1 - value.ndim} to {value.ndim - 1}",
+        )
+    return axis % max(value.ndim, 1)
 
 
 def _lowest(dtype: np.dtype) -> np.ndarray[Any, Any]:

@@ -118,7 +118,7 @@ class Sequential(Module):
             SharedNodeError: the same module is given twice.
         """
         super().__init__(name=name)
-        self.modules = tuple(map(_as_module, layers))
+        self.modules = tuple(map(as_module, layers))
 
     def __call__(self, x: Any) -> Any:
         """Returns the output of the last layer.
@@ -140,25 +140,26 @@ class Sequential(Module):
         """Returns a layer, or a tuple of layers for a slice."""
         return self.modules[index]
 
-    def set(self, index: int, layer: Layer) -> "Sequential":
+    def set(self, i: int, value: Layer) -> "Sequential":
         """Returns a copy with one layer replaced.
 
         Args:
-            index: position of the layer, counted from the end if negative.
-            layer: the new layer, a module or a function.
+            i: position of the layer, counted from the end if negative.
+            value: the new layer, a module or a function.
 
         Raises:
             IndexError: there is no such position.
-            ArgumentTypeError: ``layer`` is not callable.
+            ArgumentTypeError: ``value`` is not callable.
         """
         modules = list(self.modules)
-        modules[operator.index(index)] = _as_module(layer)
+        modules[operator.index(i)] = as_module(value)
         return self.replace(modules=tuple(modules))
 
     def __rshift__(self, layer: Layer) -> "Sequential":
         """Returns a copy with ``layer`` appended, under the same name."""
-        return self.replace(modules=(*self.modules, _as_module(layer)))
+        return self.replace(modules=(*self.modules, as_module(layer)))
 
 
-def _as_module(layer: Layer) -> Module:
+def as_module(layer: Layer) -> Module:
+    """Returns a module itself, and a function as a :class:`Lambda`."""
     return layer if isinstance(layer, Module) else Lambda(layer)
