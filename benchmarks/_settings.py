@@ -21,6 +21,7 @@ class Settings:
         model_libraries: of the training: of how many libraries; the first two are plain JAX and PAX.
         rounds_of_networks: of the training and the norms: samples for each figure.
         seconds_of_networks: of the training and the norms: how long one sample takes, at least one step.
+        norm_layers: of the norms: number of layers.
         depths: of the tracing: numbers of layers.
         rounds_of_tracing: of the tracing: samples for each figure.
         constructions: of the construction: which of "transformer" and "resnet50".
@@ -38,6 +39,7 @@ class Settings:
     model_libraries: int | None = None
     rounds_of_networks: int = 41
     seconds_of_networks: float = 0.1
+    norm_layers: int = 4
     depths: tuple[int, ...] = (12, 48)
     rounds_of_tracing: int = 15
     constructions: tuple[str, ...] = ("transformer", "resnet50")

@@ -28,13 +28,13 @@ TARGETS = (Target(_STEP, "ratio", 0.8),)
 
 def run(settings: Settings) -> list[Figure]:
     """Measures the step with every formula."""
-    weights = transformer_weights(4, 128)
+    weights = transformer_weights(settings.norm_layers, 128)
     x, target = jax.random.normal(jax.random.key(1), (2, 16, 64, 128))
     cases: dict[str, Callable[[], object]] = {}
     for label, norm in formulas().items():
         cases[label] = advance_of(transformer_with(norm, weights, _HEADS), x, target, squared_error)
     timings = time_in_turns(cases, rounds=settings.rounds_of_networks, seconds_a_sample=settings.seconds_of_networks)
-    size = "transformer, 4 layers of 128, 16 × 64"
+    size = f"transformer, {settings.norm_layers} layers of 128, 16 × 64"
     figures = timed_figures("norms", _STEP, size, timings, next(iter(cases)), clock="wall")
     jax.clear_caches()
     return figures

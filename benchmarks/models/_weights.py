@@ -19,6 +19,7 @@ class _Keys:
         self.key = jax.random.PRNGKey(seed)
 
     def __call__(self) -> jax.Array:
+        key: jax.Array
         self.key, key = jax.random.split(self.key)
         return key
 

@@ -94,7 +94,7 @@ def test_nothing_is_converted_implicitly(layer: Entry) -> None:
     module, inputs = jax.eval_shape(layer.make), _inputs(layer)
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         jax.eval_shape(pax.purecall, module, *inputs)
-        jax.eval_shape(lambda module, inputs: module.eval()(*inputs), module, inputs)
+        jax.eval_shape(pax.purecall, module.eval(), *inputs)
 
 
 # ---- mixed and wholesale ---------------------------------------------------------------------------------------------

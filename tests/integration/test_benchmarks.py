@@ -32,6 +32,7 @@ TINY = Settings(
     model_libraries=2,
     rounds_of_networks=2,
     seconds_of_networks=1e-5,
+    norm_layers=1,
     depths=(1, 2),
     rounds_of_tracing=2,
     constructions=("transformer",),

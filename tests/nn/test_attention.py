@@ -228,8 +228,8 @@ def test_the_weights_are_those_of_four_linear_layers_in_order() -> None:
     for name in ("query", "key", "value", "output"):
         fc = getattr(attention, f"{name}_projection")
         want = pax.nn.Linear(6, 6, w_init=init)
-        np.testing.assert_array_equal(fc.weight, want.weight)
-        np.testing.assert_array_equal(fc.bias, want.bias)
+        np.testing.assert_allclose(fc.weight, want.weight, rtol=1e-6)
+        np.testing.assert_allclose(fc.bias, want.bias, rtol=1e-6)
     np.testing.assert_array_equal(after, pax.next_rng_key())
 
 
@@ -248,7 +248,7 @@ def test_a_given_key_is_split_in_four_and_draws_nothing() -> None:
     init = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
     keys = jax.random.split(jax.random.key(0), 4)
     want = pax.nn.Linear(MODEL, MODEL, w_init=init, rng_key=keys[2])
-    np.testing.assert_array_equal(attention.value_projection.weight, want.weight)
+    np.testing.assert_allclose(attention.value_projection.weight, want.weight, rtol=1e-6)
 
 
 def test_repr_and_summary() -> None:

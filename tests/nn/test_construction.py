@@ -121,7 +121,7 @@ def test_an_abstract_module_takes_weights_afterwards() -> None:
     with count_compilations() as count:
         loaded = empty.load_state_dict(net.state_dict())
     assert count() == 0
-    assert jax.tree.structure(loaded) == jax.tree.structure(net)
+    pax.assert_structure_equal(loaded, net)
     np.testing.assert_array_equal(loaded(jnp.ones((1, 3))), net(jnp.ones((1, 3))))
 
 
@@ -143,5 +143,5 @@ def test_equal_builds_have_equal_trees_with_numpy_and_without() -> None:
     net = pax.nn.Sequential(pax.nn.Linear(3, 4), pax.nn.BatchNorm1D(4))
     with pax.nn.initializers.use_numpy():
         other = pax.nn.Sequential(pax.nn.Linear(3, 4), pax.nn.BatchNorm1D(4))
-    assert jax.tree.structure(net) == jax.tree.structure(other)
+    pax.assert_structure_equal(net, other)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), net) == jax.tree.map(lambda a: (a.shape, a.dtype), other)

@@ -72,10 +72,11 @@ def next_rng_key() -> jax.Array:
 
 def _key_of(number: int) -> jax.Array:
     """Returns ``jax.random.key(number)`` or ``jax.random.PRNGKey(number)``, without compiling for JAX's usual keys."""
-    if jax.config.jax_default_prng_impl != "threefry2x32" or jax.config.jax_enable_custom_prng:
+    config: Any = jax.config  # some versions of JAX declare its options, others do not
+    if config.jax_default_prng_impl != "threefry2x32" or config.jax_enable_custom_prng:
         return jax.random.key(number) if _typed_keys else jax.random.PRNGKey(number)
     # Such a key is the number itself: its upper 32 bits, which are 0 here, and the lower ones.
-    data = jax.device_put(np.array([0, number], np.uint32))
+    data: jax.Array = jax.device_put(np.array([0, number], np.uint32))
     return jax.random.wrap_key_data(data, impl="threefry2x32") if _typed_keys else data
 
 

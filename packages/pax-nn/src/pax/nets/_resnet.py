@@ -320,7 +320,7 @@ class ResNet18(ResNetNN):
     >>> import jax
     >>> import jax.numpy as jnp
     >>> import pax
-    >>> jax.eval_shape(lambda: pax.nets.ResNet18(3, 10)(jnp.ones((2, 3, 32, 32)))).shape
+    >>> jax.eval_shape(lambda: pax.nets.ResNet18(3, 10).eval()(jnp.ones((2, 3, 32, 32)))).shape
     (2, 10)
 
     References:

@@ -316,8 +316,9 @@ class MultiHeadAttention(Module):
 
     def _next_dropout_key(self) -> Array:
         assert self.rng_key is not None
-        self.rng_key, key = jax.random.split(self.rng_key)
-        return key
+        keys: Array = jax.random.split(self.rng_key)
+        self.rng_key = keys[0]
+        return keys[1]
 
     def _info(self) -> dict[str, Any]:
         return {
@@ -361,4 +362,5 @@ def _check_implementation(implementation: Any, *, where: str) -> Any:
 def _with_one_batch_axis(x: Array, batch: tuple[int, ...]) -> Array:
     if x.shape[:-3] != batch:
         x = jnp.broadcast_to(x, (*batch, *x.shape[-3:]))
-    return x if len(batch) == 1 else x.reshape(int(np.prod(batch)), *x.shape[-3:])
+    flat: Array = x if len(batch) == 1 else x.reshape(math.prod(batch), *x.shape[-3:])
+    return flat
