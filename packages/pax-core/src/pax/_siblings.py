@@ -14,9 +14,13 @@ _SUBPACKAGES = {"nn": ("pax-nn", "nn"), "nets": ("pax-nn", "nn"), "experimental"
 
 # Names of `pax.nn` that are names of `pax`, for the error when it is absent. All else in `pax.nn.__all__` is, too.
 _NN_NAMES = frozenset(
-    "BatchNorm1D BatchNorm2D Conv1D Conv1DTranspose Conv2D Conv2DTranspose Dropout EMA Embed GRU GRUState GroupNorm "
-    "Identity LSTM LSTMState Lambda LayerNorm Linear MultiHeadAttention Sequential VanillaRNN VanillaRNNState avg_pool "
-    "dropout max_pool".split()
+    "AdaptiveAvgPool1D AdaptiveAvgPool2D AdaptiveMaxPool1D AdaptiveMaxPool2D AvgPool1D AvgPool2D AvgPool3D "
+    "BatchNorm1D BatchNorm2D BatchNorm3D Bidirectional Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D "
+    "Conv3DTranspose DepthwiseConv1D DepthwiseConv2D Dropout EMA Einsum Embed Ensemble Flatten GRU GRUState "
+    "GlobalAvgPool GlobalMaxPool GroupNorm Identity InstanceNorm KVCache LSTM LSTMState Lambda LayerNorm "
+    "LearnedPositions Linear MLP MaxPool1D MaxPool2D MaxPool3D MultiHeadAttention PReLU RMSNorm RNN Remat "
+    "SeparableConv1D SeparableConv2D Sequential SinusoidalPositions SpectralNorm Stack StackedCells Tied VanillaRNN "
+    "VanillaRNNState WeightNorm avg_pool dropout max_pool remat rotary_embedding sinusoidal_positions".split()
 )
 # Names of `pax.experimental` that are names of `pax`; no others.
 _EXPERIMENTAL_NAMES = frozenset({"apply_mp_policy", "unwrap_mp_policy"})
