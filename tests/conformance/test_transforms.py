@@ -147,8 +147,9 @@ def _slopes(entry: Entry) -> tuple[float, float, float]:
     """
     step = 1e-6
     random = np.random.default_rng(0)
+    call = _call(entry)  # made in float32, because it is compiled already
     with x64():
-        module, inputs = _call(entry)
+        module, inputs = jax.tree.map(_wide, call)
         leaves, structure = jax.tree.flatten((module.parameters(), inputs))
         where = [i for i, leaf in enumerate(leaves) if _is_inexact(leaf)]
         point = [jnp.asarray(leaves[i]) for i in where]
@@ -173,6 +174,10 @@ def _slopes(entry: Entry) -> tuple[float, float, float]:
 
         forward, reverse, differences = (float(slope) for slope in slopes(point, direction))
     return forward, reverse, differences
+
+
+def _wide(leaf: Any) -> Any:
+    return jnp.asarray(np.asarray(leaf, np.float64)) if _is_inexact(leaf) else leaf
 
 
 def _dot(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:

@@ -118,7 +118,8 @@ def test_a_mask_of_any_shape_that_broadcasts(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.float32, jnp.bfloat16])
 def test_a_mask_of_numbers_lets_attend_where_it_is_not_zero(dtype: Any) -> None:
     attention, (x, _, _) = layer(), inputs()
-    mask = jnp.array([[1, 0, 2, 0, -1], [0, 0, 0, 0, 1]], dtype)[:, None, None]
+    last = 3 if jnp.issubdtype(dtype, jnp.floating) else -1  # negative floats would be an additive mask
+    mask = jnp.array([[1, 0, 2, 0, last], [0, 0, 0, 0, 1]], dtype)[:, None, None]
     want = attention(x, x, x, mask != jnp.zeros((), dtype))
     np.testing.assert_array_equal(attention(x, x, x, mask), want)
     np.testing.assert_array_equal(attention(x, x, x, np.asarray(mask)), want)
@@ -304,6 +305,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
         attention = layer(causal=True, rotary=True, num_kv_heads=2)
         x, direction, _ = inputs(4, MODEL, dtype=jnp.float64)
 
+        @jax.jit
         def loss(scale: float) -> Any:
             y = x + scale * direction
             return (attention(y, y, y) ** 3).sum()
@@ -465,6 +467,45 @@ def test_a_mask_of_another_shape_is_refused() -> None:
         "  want:  a shape that broadcasts to (2, 4, 5, 5)\n"
         "  fix:   mask[:, None, None, :]   # if it is (batch, keys)"
     )
+
+
+def test_a_mask_for_each_example_lacks_the_axis_of_the_heads() -> None:
+    x, _, _ = inputs()
+    with pytest.raises(ArgumentError, match=r"fix:   mask\[:, None\]   # if it is \(batch, queries, keys\)"):
+        layer()(x, x, x, jnp.ones((2, 5, 5)))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 4), (4, 5, 3), (3, 5, 5)])
+def test_no_axes_are_suggested_for_a_mask_of_a_wrong_length(shape: tuple[int, ...]) -> None:
+    x, _, _ = inputs()
+    with pytest.raises(ArgumentError, match=r"The mask cannot be broadcast") as caught:
+        layer()(x, x, x, jnp.ones(shape))
+    assert caught.value.fix is None
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(("value", "text"), [(-np.inf, "negative"), (-1e4, "negative"), (np.nan, "NaN")])
+def test_an_additive_mask_is_refused(value: float, text: str, dtype: Any) -> None:
+    x, _, _ = inputs()
+    mask = jnp.array([[0, 0, 0, 0, value]] * 2, dtype)[:, None, None]
+    for call in (layer(), jax.jit(lambda x, _, __, mask=mask: layer()(x, x, x, mask))):
+        with pytest.raises(ArgumentError) as caught:
+            call(x, x, x, mask) if isinstance(call, pax.Module) else call(x, x, x)
+        assert str(caught.value) == (
+            "Expecting a mask that is not zero where to attend. Get an additive mask.\n"
+            "  where: MultiHeadAttention\n"
+            f"  got:   {jnp.dtype(dtype).name}[2,1,1,5] with values that are {text}\n"
+            "  want:  booleans, true: attend; or numbers, zero: do not attend\n"
+            "  fix:   mask == 0   # of a mask to add to the logits: 0 where to attend, -inf elsewhere"
+        )
+
+
+def test_the_values_of_a_traced_mask_are_not_looked_at() -> None:
+    x, _, _ = inputs()
+    attention = layer()
+    mask = jnp.array([0.0, 0.0, -1.0, 2.0, 0.0])
+    got = jax.jit(lambda mask: attention(x, x, x, mask))(mask)
+    np.testing.assert_allclose(got, attention(x, x, x, mask != 0.0), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1, 5), (2, 3, 5, 5), (1, 2, 1, 1, 5, 5)])

@@ -164,6 +164,39 @@ def test_the_channel_multiplier_of_a_separable_convolution_is_checked() -> None:
         separable(1, 2, 2, 3, channel_multiplier=0)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ((0, 2, 3), {}),
+        ((2, 0, 3), {}),
+        ((2, 2, 0), {}),
+        ((2, 2, 3), {"padding": "same"}),
+        ((2, 2, 3), {"data_format": "NHWC"}),
+        ((2, 2, 3), {"depthwise_init": lambda key, shape: jnp.zeros(1)}),
+        ((2, 2, 3), {"b_init": lambda key, shape: jnp.zeros(7)}),
+    ],
+    ids=["in", "out", "kernel", "padding", "data_format", "depthwise_init", "b_init"],
+)
+def test_errors_in_the_making_name_the_separable_convolution(arguments: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=r"\n  where: SeparableConv1D") as caught:
+        separable(1, *arguments, **options)
+    assert "DepthwiseConv" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "headline"),
+    [
+        ((2, 8, 8, 7), "Expecting 3 input channels. Get 7 channels."),
+        ((8, 8, 3), "Expecting an input with 4 axes. Get 3 axes."),
+    ],
+)
+def test_errors_of_calls_name_the_separable_convolution(shape: tuple[int, ...], headline: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        separable(2, 3, 4, 3)(jnp.ones(shape))
+    assert str(caught.value).startswith(f"{headline}\n  where: SeparableConv2D\n")
+    assert "DepthwiseConv" not in str(caught.value)
+
+
 @pytest.mark.parametrize("arguments", [("2", 2, 3), (2, 1.5, 3), (2, 2, 3.0)])
 @pytest.mark.parametrize("make", [depthwise, separable], ids=["depthwise", "separable"])
 def test_sizes_that_are_no_integers_are_refused(make: Any, arguments: tuple[Any, ...]) -> None:

@@ -115,8 +115,8 @@ def test_eval_mode_decodes_without_dropout(dropout_rate: float) -> None:
 
 def test_gradients_pass_through_decoding() -> None:
     attention, x = layer(), tokens()
-    got = jax.grad(lambda x: (decode(attention.init_cache(2, LENGTH), x, [4, 2]) ** 2).sum())(x)
-    want = jax.grad(lambda x: (attention(x, x, x) ** 2).sum())(x)
+    got = jax.jit(jax.grad(lambda x: (decode(attention.init_cache(2, LENGTH), x, [4, 2]) ** 2).sum()))(x)
+    want = jax.jit(jax.grad(lambda x: (attention(x, x, x) ** 2).sum()))(x)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 

@@ -165,7 +165,7 @@ def test_kd_60_the_first_state_is_zeros_for_any_batch_axes(cls: Any, batch_size:
 def test_kd_60_the_first_state_has_the_dtype_of_the_weights(cls: Any) -> None:
     half = make(cls, param_dtype=jnp.bfloat16)
     assert {leaf.dtype for leaf in half.initial_state(1)} == {jnp.dtype(jnp.bfloat16)}
-    assert {leaf.dtype for leaf in half.initial_state(1, jnp.float16)} == {jnp.dtype(jnp.float16)}
+    assert {leaf.dtype for leaf in half.initial_state(1, dtype=jnp.float16)} == {jnp.dtype(jnp.float16)}
     with x64():
         assert {leaf.dtype for leaf in make(cls).initial_state(1)} == {jnp.dtype(jnp.float64)}
 
@@ -186,7 +186,7 @@ def test_the_fields_of_a_first_state_can_be_donated() -> None:
 @pytest.mark.parametrize("x_dtype", [jnp.bfloat16, jnp.float32, jnp.int32])
 def test_kd_41_a_state_keeps_its_dtype_so_that_a_cell_can_be_scanned(cls: Any, state_dtype: Any, x_dtype: Any) -> None:
     cell = make(cls)
-    state = cell.initial_state(2, state_dtype)
+    state = cell.initial_state(2, dtype=state_dtype)
     final, y = jax.eval_shape(lambda s, xs: jax.lax.scan(cell, s, xs), state, jnp.ones((4, 2, 2), x_dtype))
     assert {leaf.dtype for leaf in final} == {jnp.dtype(state_dtype)}
     assert y.dtype == jnp.float32
@@ -311,12 +311,13 @@ def test_a_state_of_another_class_is_refused(cls: Any, state: Any) -> None:
         ((1.5,), ArgumentTypeError, "Expecting an integer for `batch_size`."),
         (((2, "a"),), ArgumentTypeError, "Expecting an integer for `batch_size`."),
         ((-1,), ArgumentError, "Expecting a batch size that is not negative."),
-        ((1, jnp.int32), ArgumentTypeError, "Expecting a floating dtype for `dtype`."),
+        ((1, {"dtype": jnp.int32}), ArgumentTypeError, "Expecting a floating dtype for `dtype`."),
     ],
 )
 def test_arguments_of_the_first_state_are_checked(cls: Any, arguments: Any, error: Any, headline: str) -> None:
+    batch_size, *options = arguments
     with pytest.raises(error) as caught:
-        make(cls).initial_state(*arguments)
+        make(cls).initial_state(batch_size, **dict(*options))
     assert str(caught.value).startswith(f"{headline}\n  where: {cls.__name__}.initial_state\n")
 
 

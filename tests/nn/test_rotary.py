@@ -94,6 +94,7 @@ def test_the_derivative_turns_back() -> None:
         (jnp.ones((5, 1, 4)), jnp.arange(5), {"base": -1.0}, ArgumentError, "Expecting a positive base of rotary"),
         (jnp.ones((5, 1, 4)), jnp.arange(4), {}, ArgumentError, "`positions` does not fit the input.\n"),
         (jnp.ones((5, 1, 4)), jnp.ones((2, 5), jnp.int32), {}, ArgumentError, "`positions` does not fit the input.\n"),
+        (jnp.ones((2, 5, 1, 4)), jnp.ones((3, 5), int), {}, ArgumentError, "`positions` does not fit the input.\n"),
         (jnp.ones((5, 1, 4)), jnp.array(1), {}, ArgumentError, "`positions` does not fit the input.\n"),
         (jnp.ones((5, 4)), jnp.arange(5), {}, ArgumentError, "Expecting an input with at least 3 axes. Get 2 axes.\n"),
         (jnp.ones((5, 1, 4)), jnp.ones(5), {}, ArgumentTypeError, "Expecting integers for `positions`.\n"),

@@ -20,7 +20,8 @@ _NN_NAMES = frozenset(
     "GlobalAvgPool GlobalMaxPool GroupNorm Identity InstanceNorm KVCache LSTM LSTMState Lambda LayerNorm "
     "LearnedPositions Linear MLP MaxPool1D MaxPool2D MaxPool3D MultiHeadAttention PReLU RMSNorm RNN Remat "
     "SeparableConv1D SeparableConv2D Sequential SinusoidalPositions SpectralNorm Stack StackedCells Tied VanillaRNN "
-    "VanillaRNNState WeightNorm avg_pool dropout max_pool remat rotary_embedding sinusoidal_positions".split()
+    "VanillaRNNState WeightNorm avg_pool dropout init_cache max_pool remat rotary_embedding "
+    "sinusoidal_positions".split()
 )
 # Names of `pax.experimental` that are names of `pax`; no others.
 _EXPERIMENTAL_NAMES = frozenset({"apply_mp_policy", "unwrap_mp_policy"})

@@ -235,7 +235,7 @@ class ResNetNN(Module):
             ArgumentError: another number of axes or of channels.
             MutationError: in train mode, outside of ``pax.purecall`` or ``pax.pure``.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         self._check_images(x)
         x = jax.nn.relu(self.initial_batchnorm(self.initial_conv(x)))
         # After relu a border of zeros never wins against a pixel, nor takes its gradient.

@@ -57,7 +57,7 @@ def load_torchvision_weights(net: Net, state_dict: Mapping[str, Any]) -> Net:
         A copy of ``net``, in the same mode and with the same dtypes.
 
     Raises:
-        ArgumentTypeError: ``net`` is no residual network of this package.
+        ArgumentTypeError: ``net`` is no residual network of this package, or ``state_dict`` no dictionary.
         StateDictError: a name is missing or left over, or an array has another shape.
     """
     if not isinstance(net, ResNetNN):
@@ -66,6 +66,14 @@ def load_torchvision_weights(net: Net, state_dict: Mapping[str, Any]) -> Net:
             where="load_torchvision_weights",
             got=describe(net),
             want="ResNet18, ResNet34, ResNet50, ResNet101, ResNet152 or ResNet200 of pax.nets",
+        )
+    if not isinstance(state_dict, Mapping):
+        raise ArgumentTypeError(
+            "Expecting a dictionary for `state_dict`.",
+            where="load_torchvision_weights",
+            got=describe(state_dict),
+            want="arrays by name",
+            fix="load_torchvision_weights(net, model.state_dict())",
         )
     rest = {name: value for name, value in state_dict.items() if not name.endswith("num_batches_tracked")}
     paths, structure = jax.tree_util.tree_flatten_with_path(net)

@@ -12,10 +12,12 @@ from pax import Module, RngSeq
 from pax.errors import ArgumentError
 from pax.extend import describe
 from pax.nn._attention import MultiHeadAttention
+from pax.nn._attention_mask import check_not_additive
 from pax.nn._axes import positive_int
 from pax.nn._dot_product_attention import Implementation
 from pax.nn._dropout import check_rate, dropout
 from pax.nn._dtypes import AnyArray, as_array, to_common_dtype
+from pax.nn._init_cache import init_cache
 from pax.nn._initialize import key_or_next, split_key
 from pax.nn._layer_norm import LayerNorm
 from pax.nn._linear import Linear
@@ -101,7 +103,8 @@ class Transformer(Module):
 
     Shapes:
         h: ``(B, T, dim)``, or with any other number of leading axes, none included.
-        mask: ``(B, T)``; true or non-zero: a real position, else padding, which can be anywhere.
+        mask: ``(B, T)``; true or non-zero: a real position, else padding, which can be anywhere. No additive mask, which
+            has 0 for the real positions: give ``mask == 0``.
         output: as ``h``, in ``dtype``; by default in the promoted dtype of input and weights.
     Parameters:
         those of ``layers``, a list of dictionaries of ``attention``, ``attn_layer_norm``, ``dense_layer_norm`` and
@@ -186,8 +189,7 @@ class Transformer(Module):
                 got=f"dim={dim}, num_heads={num_heads}",
                 want=f"num_heads to be a divisor of {dim}",
             )
-        check_rate(dropout_rate, where=where)
-        self.dropout_rate = float(dropout_rate)
+        self.dropout_rate = check_rate(dropout_rate, where=where)
         self.remat = bool(remat)
         keys: list[Array | None] = [None] * (5 * num_layers + 2)
         if rng_key is not None:
@@ -231,11 +233,11 @@ class Transformer(Module):
             ``(B, T, dim)``.
 
         Raises:
-            ArgumentError: ``h`` or ``mask`` of another shape, or a cache that is full.
+            ArgumentError: ``h`` or ``mask`` of another shape, an additive mask, or a cache that is full.
             MutationError: in train mode at a rate above 0, or with a cache, outside of ``pax.purecall`` or
                 ``pax.pure``.
         """
-        h = as_array(h)
+        h = as_array(h, module=self)
         mask = self._check_inputs(h, mask)
         drops = self.training and self.dropout_rate > 0
         keys = self.rng_seq.next_rng_key(2 * len(self.layers)) if drops else [None] * 2 * len(self.layers)
@@ -248,13 +250,9 @@ class Transformer(Module):
     ) -> Self:
         """Returns a copy that decodes: each call takes the next positions, and attends to all before.
 
-        See :meth:`pax.nn.MultiHeadAttention.init_cache` for the arguments.
+        See :func:`pax.nn.init_cache` for the arguments.
         """
-
-        def cached(layer: _Layer) -> _Layer:
-            return {**layer, "attention": layer["attention"].init_cache(batch_shape, max_length, dtype=dtype)}
-
-        return self.replace(layers=[cached(layer) for layer in self.layers])
+        return init_cache(self, batch_shape, max_length, dtype=dtype)
 
     def _check_inputs(self, h: Array, mask: Any) -> Array | None:
         attention = self.layers[0]["attention"]
@@ -270,7 +268,7 @@ class Transformer(Module):
             )
         if mask is None:
             return None
-        mask = as_array(mask)
+        mask = as_array(mask, module=self)
         length = h.shape[-2] if attention.cache is None else attention.cache.max_length
         if mask.shape != (*h.shape[:-2], length):
             raise ArgumentError(
@@ -279,6 +277,7 @@ class Transformer(Module):
                 got=f"mask={describe(mask)}, h={describe(h)}",
                 want=f"one entry for each position: {(*h.shape[:-2], length)}",
             )
+        check_not_additive(mask, module=self)
         return jnp.expand_dims(mask, (-3, -2))
 
     def _apply(

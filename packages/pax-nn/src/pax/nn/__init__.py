@@ -23,6 +23,7 @@ from pax.nn._embedding import Embed as Embed
 from pax.nn._ensemble import Ensemble as Ensemble
 from pax.nn._flatten import Flatten as Flatten
 from pax.nn._group_norm import GroupNorm as GroupNorm
+from pax.nn._init_cache import init_cache as init_cache
 from pax.nn._instance_norm import InstanceNorm as InstanceNorm
 from pax.nn._kv_cache import KVCache as KVCache
 from pax.nn._layer_norm import LayerNorm as LayerNorm
@@ -130,6 +131,7 @@ __all__ = [
     "WeightNorm",
     "avg_pool",
     "dropout",
+    "init_cache",
     "max_pool",
     "remat",
     "rotary_embedding",

@@ -22,6 +22,7 @@ from pax.nn._dtypes import AnyArray, as_array, optional_float_dtype, to_common_d
 from pax.nn._initialize import key_or_next, split_key
 from pax.nn._kv_cache import KVCache
 from pax.nn._linear import Linear
+from pax.nn._numbers import real_number
 from pax.nn._rotary import rotary_embedding, rotated_size
 from pax.nn.initializers import VarianceScaling
 
@@ -37,7 +38,9 @@ class MultiHeadAttention(Module):
         query: ``(..., T, model_size)`` with any number of leading axes, none included; ``model_size`` is
             ``num_heads * key_size``.
         key, value: ``(..., S, model_size)``.
-        mask: broadcastable to ``(..., num_heads, T, S)``; true or non-zero: attend.
+        mask: broadcastable to ``(..., num_heads, T, S)``; true or non-zero: attend. So ``(B, T, S)`` is read as
+            ``(num_heads, T, S)``: give ``mask[:, None]``. Masks that are added to the logits, with 0 for attend, are
+            not what is meant: give ``mask == 0``.
         output: ``(..., T, model_size)``, in ``dtype``; by default in the promoted dtype of inputs and weights.
     Parameters:
         query_projection, key_projection, value_projection, output_projection: :class:`Linear` of ``model_size`` to
@@ -150,12 +153,11 @@ class MultiHeadAttention(Module):
         self.causal = bool(causal)
         self.window = None if window is None else positive_int(window, what="window", where=where)
         self.rotary = bool(rotary)
-        self.rotary_base = float(rotary_base)
-        self.rotary_fraction = float(rotary_fraction)
+        self.rotary_base = real_number(rotary_base, what="rotary_base", where=where)
+        self.rotary_fraction = real_number(rotary_fraction, what="rotary_fraction", where=where)
         if rotary:
             rotated_size(self.key_size, self.rotary_base, self.rotary_fraction, where=where)
-        check_rate(dropout_rate, where=where)
-        self.dropout_rate = float(dropout_rate)
+        self.dropout_rate = check_rate(dropout_rate, where=where)
         self.with_bias = bool(with_bias)
         self.implementation = _check_implementation(implementation, where=where)
         self.dtype = optional_float_dtype(dtype, what="dtype", where=where)
@@ -198,15 +200,18 @@ class MultiHeadAttention(Module):
             key: ``(..., S, model_size)``.
             value: ``(..., S, model_size)``.
             mask: broadcastable to ``(..., num_heads, T, S)``; true or non-zero: attend. ``None``: attend everywhere.
+                Axes are compared from the last one on: of a mask ``(B, T, S)`` the first is that of the heads. A mask
+                that is added to the logits (0: attend, ``-inf``: not) would mean its opposite; it is refused where its
+                values are known.
 
         Returns:
             ``(..., T, model_size)``.
 
         Raises:
-            ArgumentError: sizes that do not fit each other or the layer, or a cache that is full.
+            ArgumentError: sizes that do not fit each other or the layer, an additive mask, or a cache that is full.
             MutationError: with a cache, or in train mode with dropout, outside of ``pax.purecall`` or ``pax.pure``.
         """
-        query, key, value = as_array(query), as_array(key), as_array(value)
+        query, key, value = (as_array(array, module=self) for array in (query, key, value))
         batch = self._check_inputs(query, key, value)
         q = self._split_heads(self.query_projection(query), self.num_heads)
         k = self._split_heads(self.key_projection(key), self.num_kv_heads)
@@ -315,7 +320,14 @@ class MultiHeadAttention(Module):
         return rotary_embedding(x, positions, base=self.rotary_base, fraction=self.rotary_fraction)
 
     def _next_dropout_key(self) -> Array:
-        assert self.rng_key is not None
+        if self.rng_key is None:
+            raise ArgumentError(
+                "Dropout needs a key, and this attention was made without dropout.",
+                module=self,
+                got=f"dropout_rate={self.dropout_rate}, rng_key=None",
+                want="dropout_rate above 0 in the constructor",
+                fix="attention.replace(dropout_rate=..., rng_key=jax.random.key(0))",
+            )
         keys: Array = jax.random.split(self.rng_key)
         self.rng_key = keys[0]
         return keys[1]
@@ -338,14 +350,16 @@ class MultiHeadAttention(Module):
 
 
 def _w_init(scale: float, *, where: str) -> Any:
-    if not scale > 0:
+    want = "w_init_scale > 0"
+    number = real_number(scale, what="w_init_scale", where=where, want=want)
+    if not number > 0:
         raise ArgumentError(
             "Expecting a positive scale of the first weights.",
             where=where,
             got=f"w_init_scale={scale}",
-            want="w_init_scale > 0",
+            want=want,
         )
-    return VarianceScaling(float(scale), "fan_in", "normal")
+    return VarianceScaling(number, "fan_in", "normal")
 
 
 def _check_implementation(implementation: Any, *, where: str) -> Any:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pax.errors import ArgumentError
-from pax.extend import describe
+from pax.extend import describe, is_tracer
 from pax.nn._dtypes import as_array
 
 
@@ -21,17 +21,18 @@ def as_mask(mask: Any, logits_shape: tuple[int, ...], *, module: Any) -> jax.Arr
         module: the layer, for the error text.
 
     Raises:
-        ArgumentError: it cannot be broadcast to ``logits_shape``.
+        ArgumentError: it cannot be broadcast to ``logits_shape``, or is an additive mask.
     """
-    mask = as_array(mask)
+    mask = as_array(mask, module=module)
     if not _can_broadcast(mask.shape, logits_shape):
         raise ArgumentError(
             "The mask cannot be broadcast to (..., num_heads, queries, keys).",
             module=module,
             got=describe(mask),
             want=f"a shape that broadcasts to {logits_shape}",
-            fix="mask[:, None, None, :]   # if it is (batch, keys)" if mask.ndim == 2 else None,
+            fix=_missing_axes(mask.shape, logits_shape),
         )
+    check_not_additive(mask, module=module)
     if mask.dtype != jnp.bool_:
         mask = mask != jnp.zeros((), mask.dtype)
     mask = jnp.expand_dims(mask, range(len(logits_shape) - mask.ndim))
@@ -40,6 +41,26 @@ def as_mask(mask: Any, logits_shape: tuple[int, ...], *, module: Any) -> jax.Arr
         mask = jnp.broadcast_to(mask, (*logits_shape[:-3], *rest))
     four: jax.Array = mask.reshape(math.prod(mask.shape[:-3]), *rest)
     return four
+
+
+def check_not_additive(mask: jax.Array, *, module: Any) -> None:
+    """Checks that a mask is not one to add to the logits; of a traced one the values are not known.
+
+    Raises:
+        ArgumentError: it is floating, and has a value that is negative or NaN.
+    """
+    if is_tracer(mask) or not jnp.issubdtype(mask.dtype, jnp.floating) or not mask.is_fully_addressable:
+        return
+    # In NumPy: inside of `jit` operations of JAX are traced, even those on known values.
+    values = np.asarray(mask)
+    if not (values >= 0).all():
+        raise ArgumentError(
+            "Expecting a mask that is not zero where to attend. Get an additive mask.",
+            module=module,
+            got=f"{describe(mask)} with values that are {'NaN' if np.isnan(values).any() else 'negative'}",
+            want="booleans, true: attend; or numbers, zero: do not attend",
+            fix="mask == 0   # of a mask to add to the logits: 0 where to attend, -inf elsewhere",
+        )
 
 
 def position_mask(
@@ -68,6 +89,15 @@ def position_mask(
         if not causal:
             visible &= distance > -window
     return visible[None, None]
+
+
+def _missing_axes(shape: tuple[int, ...], logits_shape: tuple[int, ...]) -> str | None:
+    """Returns what makes a mask fit which lacks the axes that all its examples share, if anything does."""
+    if len(shape) == 2 and _can_broadcast((shape[0], 1, 1, shape[1]), logits_shape):
+        return "mask[:, None, None, :]   # if it is (batch, keys)"
+    if len(shape) == 3 and _can_broadcast((shape[0], 1, *shape[1:]), logits_shape):
+        return "mask[:, None]   # if it is (batch, queries, keys)"
+    return None
 
 
 def _can_broadcast(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:

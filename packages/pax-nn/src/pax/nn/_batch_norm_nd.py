@@ -13,9 +13,10 @@ from pax.nn._axes import positive_int
 from pax.nn._dtypes import AnyArray, as_array, optional_float_dtype, promote_dtypes
 from pax.nn._ema import EMA
 from pax.nn._initialize import filled
-from pax.nn._inputs import check_channels
+from pax.nn._inputs import check_channels, check_real
 from pax.nn._norm_arguments import check_eps
 from pax.nn._normalize import AxisNames, normalize, normalize_by
+from pax.nn._numbers import check_decay_rate
 
 
 class BatchNormND(Module):
@@ -62,19 +63,12 @@ class BatchNormND(Module):
                 got=f"data_format={data_format}",
                 want=" or ".join(self._data_formats),
             )
-        if not 0 <= decay_rate <= 1:
-            raise ArgumentError(
-                "Expecting a decay rate in [0, 1].",
-                where=where,
-                got=f"decay_rate={decay_rate}",
-                want="0 <= decay_rate <= 1",
-            )
         self.num_channels = positive_int(num_channels, what="num_channels", where=where)
         self.data_format = data_format
         self.create_scale = create_scale
         self.create_offset = create_offset
         self.eps = check_eps(eps, where=where)
-        self.decay_rate = decay_rate
+        self.decay_rate = check_decay_rate(decay_rate, where=where)
         self.reduced_axes = tuple(axis for axis, letter in enumerate(data_format) if letter != "C")
         self.dtype = optional_float_dtype(dtype, what="dtype", where=where)
         self.axis_name = _check_axis_name(axis_name, where=where)
@@ -85,8 +79,8 @@ class BatchNormND(Module):
         shape = tuple(self.num_channels if letter == "C" else 1 for letter in data_format)
         self.scale = filled(shape, 1, own) if create_scale else None
         self.offset = filled(shape, 0, own) if create_offset else None
-        self.ema_mean = EMA(filled(shape, 0, averages), decay_rate, debias=True)
-        self.ema_var = EMA(filled(shape, 1, averages), decay_rate, debias=True)
+        self.ema_mean = EMA(filled(shape, 0, averages), self.decay_rate, debias=True)
+        self.ema_var = EMA(filled(shape, 1, averages), self.decay_rate, debias=True)
 
     def __call__(self, x: Num[AnyArray, "..."]) -> Float[Array, "..."]:
         """Normalises ``x``: by its own statistics in train mode, by the averaged ones in eval mode.
@@ -101,10 +95,12 @@ class BatchNormND(Module):
         Raises:
             ArgumentError: another number of axes or of channels; in train mode: an empty batch, or ``axis_name`` is not
                 an axis here.
+            ArgumentTypeError: complex numbers.
             MutationError: in train mode, outside of ``pax.purecall`` or ``pax.pure``.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         check_channels(self, x, self.num_channels, data_format=self.data_format, dtype="float")
+        check_real(self, x)
         if not self.training:
             averages = self.ema_mean.averages, self.ema_var.averages
             y: Array = normalize_by(x, *averages, self.scale, self.offset, eps=self.eps, dtype=self.dtype)

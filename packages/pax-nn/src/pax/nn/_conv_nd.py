@@ -16,7 +16,7 @@ from pax.nn._dtypes import AnyArray, as_array, optional_float_dtype, to_common_d
 from pax.nn._initialize import initialize, key_or_next, split_key
 from pax.nn._inputs import check_channels
 from pax.nn._padding import Padding, check_padding
-from pax.nn.initializers import Initializer, truncated_normal_with_stddev
+from pax.nn.initializers import Constant, Initializer, truncated_normal_with_stddev
 
 
 class AnyConv(ParameterModule):
@@ -85,18 +85,18 @@ class AnyConv(ParameterModule):
         stored_dtype = optional_float_dtype(param_dtype, what="param_dtype", where=where)
         fan_in = math.prod(self.kernel_shape) * channels[self._kernel_format.index("I") - len(self._kernel_format)]
         w_key, b_key = split_key(key_or_next(rng_key, where=where))
-        w_init = w_init or truncated_normal_with_stddev(1 / math.sqrt(fan_in))
+        w_init = truncated_normal_with_stddev(1 / math.sqrt(fan_in)) if w_init is None else w_init
         shape = (*self.kernel_shape, *channels)
         self.weight = initialize(w_init, w_key, shape, what="weight", where=where, param_dtype=stored_dtype)
         self.bias = None
         if self.with_bias:
-            b_init = b_init or jax.nn.initializers.zeros
+            b_init = Constant(0) if b_init is None else b_init
             shape = (self.out_features,)
             self.bias = initialize(b_init, b_key, shape, what="bias", where=where, param_dtype=stored_dtype)
 
     def _operands(self, x: Any) -> tuple[jax.Array, jax.Array]:
         """Returns the checked input and the weight, in the dtype of the computation."""
-        x = as_array(x)
+        x = as_array(x, module=self)
         dtype = str(self.weight.dtype)
         check_channels(self, x, self.in_features, data_format=self.data_format, dtype=dtype, kind="input channels")
         x, weight = to_common_dtype(x, self.weight, dtype=self.dtype)

@@ -1,6 +1,8 @@
 """Separable convolutions: first each channel by itself, then each position by itself."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -9,10 +11,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Num
 
 from pax import Module
+from pax.errors import PaxError
 from pax.nn._conv import Conv1D, Conv2D
 from pax.nn._conv_depthwise import DepthwiseConv1D, DepthwiseConv2D
-from pax.nn._dtypes import AnyArray
+from pax.nn._dtypes import AnyArray, as_array
 from pax.nn._initialize import key_or_next, split_key
+from pax.nn._inputs import check_channels
 from pax.nn._padding import Padding
 from pax.nn.initializers import Initializer
 
@@ -47,6 +51,10 @@ class _SeparableConv(Module):
         Raises:
             ArgumentError: another number of axes or of channels.
         """
+        x = as_array(x, module=self)
+        # The step would refuse it as well, in the name of a layer that the user has not made.
+        data_format, dtype = self.depthwise.data_format, str(self.depthwise.weight.dtype)
+        check_channels(self, x, self.in_features, data_format=data_format, dtype=dtype, kind="input channels")
         y: jax.Array = self.pointwise(self.depthwise(x))
         return y
 
@@ -138,32 +146,33 @@ class SeparableConv1D(_SeparableConv):
         """
         super().__init__(name=name)
         depthwise_key, pointwise_key = split_key(key_or_next(rng_key, where=type(self).__name__))
-        depthwise = DepthwiseConv1D(
-            in_features,
-            channel_multiplier,
-            kernel_shape,
-            stride,
-            rate,
-            padding,
-            with_bias=False,
-            w_init=depthwise_init,
-            data_format=data_format,
-            rng_key=depthwise_key,
-            dtype=dtype,
-            param_dtype=param_dtype,
-        )
-        pointwise = Conv1D(
-            depthwise.out_features,
-            out_features,
-            1,
-            with_bias=with_bias,
-            w_init=pointwise_init,
-            b_init=b_init,
-            data_format=data_format,
-            rng_key=pointwise_key,
-            dtype=dtype,
-            param_dtype=param_dtype,
-        )
+        with _errors_of_steps_named(type(self).__name__):
+            depthwise = DepthwiseConv1D(
+                in_features,
+                channel_multiplier,
+                kernel_shape,
+                stride,
+                rate,
+                padding,
+                with_bias=False,
+                w_init=depthwise_init,
+                data_format=data_format,
+                rng_key=depthwise_key,
+                dtype=dtype,
+                param_dtype=param_dtype,
+            )
+            pointwise = Conv1D(
+                depthwise.out_features,
+                out_features,
+                1,
+                with_bias=with_bias,
+                w_init=pointwise_init,
+                b_init=b_init,
+                data_format=data_format,
+                rng_key=pointwise_key,
+                dtype=dtype,
+                param_dtype=param_dtype,
+            )
         self._set_steps(depthwise, pointwise)
 
 
@@ -246,30 +255,42 @@ class SeparableConv2D(_SeparableConv):
         """
         super().__init__(name=name)
         depthwise_key, pointwise_key = split_key(key_or_next(rng_key, where=type(self).__name__))
-        depthwise = DepthwiseConv2D(
-            in_features,
-            channel_multiplier,
-            kernel_shape,
-            stride,
-            rate,
-            padding,
-            with_bias=False,
-            w_init=depthwise_init,
-            data_format=data_format,
-            rng_key=depthwise_key,
-            dtype=dtype,
-            param_dtype=param_dtype,
-        )
-        pointwise = Conv2D(
-            depthwise.out_features,
-            out_features,
-            1,
-            with_bias=with_bias,
-            w_init=pointwise_init,
-            b_init=b_init,
-            data_format=data_format,
-            rng_key=pointwise_key,
-            dtype=dtype,
-            param_dtype=param_dtype,
-        )
+        with _errors_of_steps_named(type(self).__name__):
+            depthwise = DepthwiseConv2D(
+                in_features,
+                channel_multiplier,
+                kernel_shape,
+                stride,
+                rate,
+                padding,
+                with_bias=False,
+                w_init=depthwise_init,
+                data_format=data_format,
+                rng_key=depthwise_key,
+                dtype=dtype,
+                param_dtype=param_dtype,
+            )
+            pointwise = Conv2D(
+                depthwise.out_features,
+                out_features,
+                1,
+                with_bias=with_bias,
+                w_init=pointwise_init,
+                b_init=b_init,
+                data_format=data_format,
+                rng_key=pointwise_key,
+                dtype=dtype,
+                param_dtype=param_dtype,
+            )
         self._set_steps(depthwise, pointwise)
+
+
+@contextmanager
+def _errors_of_steps_named(name: str) -> Iterator[None]:
+    """Lets errors that the constructor of a step raises name the layer that the user makes."""
+    try:
+        yield
+    except PaxError as error:
+        error.where = error.where and re.sub(r"\b(Depthwise)?Conv[12]D\b", name, error.where)
+        error.fix = error.fix and re.sub(r"\b(Depthwise)?Conv[12]D\b", name, error.fix)
+        raise

@@ -1,8 +1,9 @@
 """Dropout, as a function and as a layer."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Num
 
 from pax import StateModule
@@ -10,6 +11,7 @@ from pax.errors import ArgumentError
 from pax.extend import describe, is_tracer
 from pax.nn._dtypes import as_array, as_inexact
 from pax.nn._initialize import key_or_next
+from pax.nn._numbers import real_number
 
 
 def dropout(
@@ -28,7 +30,8 @@ def dropout(
         the dtype of ``x``, or JAX's default float dtype for integers.
 
     Raises:
-        ArgumentError: the rate is outside of [0, 1).
+        ArgumentError: the rate is outside of [0, 1), or there is no key.
+        ArgumentTypeError: the rate is no number, or the key no key.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -41,9 +44,8 @@ def dropout(
         Srivastava et al., "Dropout", 2014, https://jmlr.org/papers/v15/srivastava14a.html; scaled in training instead
         of at test time.
     """
-    traced = is_tracer(dropout_rate)
-    if not traced:
-        check_rate(dropout_rate, where="dropout")
+    if not is_tracer(dropout_rate):
+        dropout_rate = check_rate(dropout_rate, where="dropout")
         if dropout_rate == 0:
             return x
     if rng_key is None:
@@ -54,8 +56,9 @@ def dropout(
             want="one key: key<fry>[] or uint32[2]",
             fix="dropout(jax.random.key(0), dropout_rate, x)",
         )
-    x = as_inexact(as_array(x))
-    dropped = jax.random.bernoulli(rng_key, dropout_rate, x.shape)
+    key = key_or_next(rng_key, where="dropout")
+    x = as_inexact(as_array(x, where="dropout"))
+    dropped = jax.random.bernoulli(key, dropout_rate, x.shape)
     keep_rate = 1 - dropout_rate
     if isinstance(keep_rate, jax.Array):
         keep_rate = keep_rate.astype(x.dtype)
@@ -94,11 +97,10 @@ class Dropout(StateModule):
 
         Raises:
             ArgumentError: the rate is outside of [0, 1).
-            ArgumentTypeError: no key for ``rng_key``.
+            ArgumentTypeError: the rate is no number, or no key for ``rng_key``.
         """
         super().__init__(name=name)
-        check_rate(dropout_rate, where="Dropout")
-        self.dropout_rate = dropout_rate
+        self.dropout_rate = check_rate(dropout_rate, where="Dropout")
         self.rng_key = key_or_next(rng_key, where="Dropout")
 
     def __call__(self, x: Num[Array, "*shape"]) -> Num[Array, "*shape"]:
@@ -122,11 +124,20 @@ class Dropout(StateModule):
         return self._repr({"dropout_rate": self.dropout_rate})
 
 
-def check_rate(rate: float | Array, *, where: str) -> None:
-    if np.ndim(rate) != 0 or not 0 <= rate < 1:
+def check_rate(rate: Any, *, where: str) -> float:
+    """Returns a rate as a ``float``: NumPy's float64 would take part in the promotion of dtypes.
+
+    Raises:
+        ArgumentTypeError: it is no number.
+        ArgumentError: it is outside of [0, 1).
+    """
+    want = "0 <= dropout_rate < 1, the probability of dropping an element"
+    number = real_number(rate, what="dropout_rate", where=where, want=want)
+    if not 0 <= number < 1:
         raise ArgumentError(
             "Expecting a dropout rate in [0, 1).",
             where=where,
             got=f"dropout_rate={describe(rate)}",
-            want="0 <= dropout_rate < 1, the probability of dropping an element",
+            want=want,
         )
+    return number

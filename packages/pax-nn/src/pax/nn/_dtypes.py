@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pax.errors import ArgumentError, ArgumentTypeError
+from pax.extend import describe
 
 AnyArray = jax.Array | np.ndarray
 """What layers take as input. They return JAX arrays."""
@@ -29,9 +30,32 @@ def promote_dtypes(*dtypes: jnp.dtype) -> jnp.dtype:
     return functools.reduce(_promote_two, dtypes)
 
 
-def as_array(value: ArrayLike) -> jax.Array:
-    """Returns ``value`` itself if it is a JAX array or a tracer, else a new JAX array."""
-    return value if isinstance(value, jax.Array) else jnp.asarray(value)
+def as_array(value: ArrayLike, *, module: Any = None, where: str | None = None) -> jax.Array:
+    """Returns ``value`` itself if it is a JAX array or a tracer, else a new JAX array.
+
+    Args:
+        value: what the user gave.
+        module: the layer that was called with it, for the error text.
+        where: the function that was called with it, likewise.
+
+    Raises:
+        ArgumentTypeError: it is neither an array nor a number, nor a nested list of numbers.
+    """
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentTypeError(
+            "Expecting an array.", module=module, where=where, got=describe(value), want="a JAX or NumPy array"
+        ) from None
+
+
+def strongly_typed(value: ArrayLike) -> jax.Array:
+    """Returns an array whose type does not give way to those of others, so that a loop or a state can keep it."""
+    array = as_array(value)
+    # Arrays of keys do not have the attribute in all versions of JAX.
+    return jax.lax.convert_element_type(array, array.dtype) if getattr(array, "weak_type", False) else array
 
 
 def optional_float_dtype(value: Any, *, what: str, where: str) -> jnp.dtype | None:

@@ -107,6 +107,10 @@ class Einsum(ParameterModule):
             ArgumentTypeError: an argument of another type, no key for ``rng_key``, or no floating dtype.
         """
         super().__init__(name=name)
+        if not isinstance(equation, str):
+            raise ArgumentTypeError(
+                "Expecting a string for `equation`.", where="Einsum", got=describe(equation), want=_FORM
+            )
         terms = _parse(equation)
         self.equation = f"{terms.x},{terms.weight}->{terms.y}"
         self.shape = _check_shape(shape, terms)
@@ -121,10 +125,10 @@ class Einsum(ParameterModule):
             param_dtype=optional_float_dtype(param_dtype, what="param_dtype", where="Einsum"),
         )
         w_key, b_key = split_key(key_or_next(rng_key, where="Einsum"))
-        self.weight = draw(w_init or default, w_key, self.shape, what="weight")
+        self.weight = draw(default if w_init is None else w_init, w_key, self.shape, what="weight")
         if self.bias_axes is not None:
             b_shape = tuple(sizes[axis] for axis in self.bias_axes)
-            self.bias = draw(b_init or default, b_key, b_shape, what="bias")
+            self.bias = draw(default if b_init is None else b_init, b_key, b_shape, what="bias")
 
     def __call__(self, x: Num[AnyArray, "..."]) -> Num[Array, "..."]:
         """Applies the layer.
@@ -138,7 +142,7 @@ class Einsum(ParameterModule):
         Raises:
             ArgumentError: another number of axes, or an axis of another size than that of the weight.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         self._check_input(x)
         weight, bias = self.weight, None if self.bias_axes is None else self.bias
         if self.dtype is not None:
@@ -198,13 +202,8 @@ def _parse(equation: str) -> _Terms:
     """Takes an equation apart.
 
     Raises:
-        ArgumentTypeError: it is no string.
         ArgumentError: it is malformed, or does not say what the layer should do.
     """
-    if not isinstance(equation, str):
-        raise ArgumentTypeError(
-            "Expecting a string for `equation`.", where="Einsum", got=describe(equation), want=_FORM
-        )
     compact = equation.replace(" ", "")
     inputs, arrow, y = compact.partition("->")
     parts = inputs.split(",")

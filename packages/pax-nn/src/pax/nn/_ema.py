@@ -11,8 +11,9 @@ import pax
 from pax import EmptyNode, StateModule
 from pax.errors import ArgumentError, StructureError
 from pax.extend import describe
-from pax.nn._dtypes import promote_dtypes
+from pax.nn._dtypes import as_array, promote_dtypes, strongly_typed
 from pax.nn._initialize import filled
+from pax.nn._numbers import check_decay_rate
 
 
 class EMA(StateModule):
@@ -63,18 +64,12 @@ class EMA(StateModule):
 
         Raises:
             ArgumentError: ``decay_rate`` outside [0, 1], or other than float leaves without ``allow_int``.
+            ArgumentTypeError: ``decay_rate`` is no number, or a leaf no array.
         """
         super().__init__(name=name)
-        if not 0 <= decay_rate <= 1:
-            raise ArgumentError(
-                "Expecting a decay rate in [0, 1].",
-                where="EMA",
-                got=f"decay_rate={decay_rate}",
-                want="0 <= decay_rate <= 1",
-            )
+        self.decay_rate = check_decay_rate(decay_rate, where="EMA")
         self.averages = jax.tree.map(_as_leaf, initial_value)
         self.debias = filled((), 0, jnp.dtype(jnp.float32)) if debias else None
-        self.decay_rate = float(decay_rate)
         self.allow_int = allow_int
         self._check_floats(self.averages, "initial")
 
@@ -92,24 +87,31 @@ class EMA(StateModule):
             StructureError: another structure or other shapes than those of the averages.
             MutationError: in train mode, outside of ``pax.purecall`` or ``pax.pure``.
         """
-        xs = jax.tree.map(_as_leaf, xs)
+        xs = jax.tree.map(as_array, xs)
         self._check_floats(xs, "new")
         if not self.training:
             return self.averages
         pax.assert_structure_equal(self.averages, xs)
         for (path, average), value in zip(jax.tree.leaves_with_path(self.averages), jax.tree.leaves(xs), strict=True):
-            if average.shape != value.shape:
+            has_keys = _is_key(average) or _is_key(value)
+            if average.shape != value.shape or (has_keys and average.dtype != value.dtype):
                 raise StructureError(
-                    "The new value of an average has another shape.",
+                    "The new value of an average has another shape, or is of another kind.",
                     module=self,
                     where=jax.tree_util.keystr(path) or None,
                     got=describe(value),
                     want=describe(average),
                 )
-        old = self.averages
+        old = jax.tree.map(as_array, self.averages)
         if self.debias is not None:
             first = self.debias == 0
-            old = jax.tree.map(lambda average, x: jnp.where(first, x.astype(average.dtype), average), old, xs)
+            old = jax.tree.map(
+                lambda average, x: (
+                    jnp.where(first, x.astype(average.dtype), average) if _is_float(average) else average
+                ),
+                old,
+                xs,
+            )
             self.debias = jnp.ones_like(self.debias)
         self.averages = jax.tree.map(self._update, old, xs)
         return self.averages
@@ -121,7 +123,7 @@ class EMA(StateModule):
 
     def _update(self, average: Array, x: Array) -> Array:
         if not _is_float(average):
-            return x.astype(average.dtype)
+            return x if x.dtype == average.dtype else x.astype(average.dtype)
         dtype = promote_dtypes(average.dtype, jnp.dtype(jnp.float32))
         mixed = average.astype(dtype) * self.decay_rate + x.astype(dtype) * (1 - self.decay_rate)
         return mixed.astype(average.dtype)
@@ -142,8 +144,15 @@ class EMA(StateModule):
 
 
 def _as_leaf(leaf: Any) -> Any:
-    """Makes arrays of numbers; arrays stay the objects they are."""
-    return leaf if isinstance(leaf, jax.Array | np.ndarray) else jnp.asarray(leaf)
+    """Makes arrays of numbers; arrays stay the objects they are, but for weakly typed ones.
+
+    No average is of a weak type after an update, and a change of types would be a second trace of a jitted caller.
+    """
+    return leaf if isinstance(leaf, np.ndarray) else strongly_typed(leaf)
+
+
+def _is_key(array: Any) -> bool:
+    return bool(jnp.issubdtype(array.dtype, jax.dtypes.prng_key))
 
 
 def _is_float(array: Any) -> bool:

@@ -97,7 +97,7 @@ class Embed(ParameterModule):
         self.embed_dim = positive_int(embed_dim, what="embed_dim", where="Embed")
         self.dtype = optional_float_dtype(dtype, what="dtype", where="Embed")
         self.weight = initialize(
-            w_init or TruncatedNormal(_STDDEV),
+            TruncatedNormal(_STDDEV) if w_init is None else w_init,
             key_or_next(rng_key, where="Embed"),
             (self.vocab_size, self.embed_dim),
             what="weight",
@@ -118,7 +118,7 @@ class Embed(ParameterModule):
             ArgumentTypeError: ``x`` has another dtype than integers and booleans.
             ArgumentError: a mask of another shape than the table has, or inside of ``jit``.
         """
-        indices = as_array(x)
+        indices = as_array(x, module=self)
         if indices.dtype == jnp.bool_:
             rows = self._masked_rows(indices)
         elif jnp.issubdtype(indices.dtype, jnp.integer):
@@ -147,7 +147,7 @@ class Embed(ParameterModule):
         Raises:
             ArgumentTypeError: ``x`` is a scalar or its last axis has another size.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         if x.ndim == 0 or x.shape[-1] != self.embed_dim:
             raise ArgumentTypeError(
                 f"Expecting {self.embed_dim} input features.",

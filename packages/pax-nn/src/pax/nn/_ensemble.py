@@ -82,6 +82,7 @@ class Ensemble(StackedModules):
             ArgumentTypeError: one is no module.
             StructureError: they differ in more than the values of their arrays.
         """
+        members = list(members)
         made = iter(members)
         return cls(lambda: next(made), len(members), name=name)
 

@@ -13,6 +13,7 @@ from pax.extend import describe
 from pax.nn._axes import positive_int
 from pax.nn._dtypes import as_array, optional_float_dtype
 from pax.nn._initialize import initialize, key_or_next, split_key
+from pax.nn._inputs import check_real
 from pax.nn._norm_arguments import check_eps
 from pax.nn.initializers import Constant, Initializer
 
@@ -51,19 +52,25 @@ class ExampleNorm(ParameterModule):
         param_dtype = optional_float_dtype(param_dtype, what="param_dtype", where=where)
         key = key_or_next(rng_key, where=where)
         # The default initializers do not look at their key.
-        keys = split_key(key) if any(inits.values()) else [key, key]
+        keys = split_key(key) if any(init is not None for init in inits.values()) else [key, key]
         defaults = {"scale": Constant(1), "offset": Constant(0)}
         return tuple(
             initialize(
-                init or defaults[what], key, (self.num_channels,), what=what, where=where, param_dtype=param_dtype
+                defaults[what] if init is None else init,
+                key,
+                (self.num_channels,),
+                what=what,
+                where=where,
+                param_dtype=param_dtype,
             )
             if getattr(self, f"create_{what}")
             else None
             for (what, init), key in zip(inits.items(), keys, strict=False)
         )
 
-    def _check_channels(self, x: jax.Array, channel_axis: int, *, shape: str) -> None:
+    def _check_input(self, x: jax.Array, channel_axis: int, *, shape: str) -> None:
         """Checks an input against a shape like ``"*,C,..."``, with any number of axes at the dots."""
+        check_real(self, x)
         least = sum(part != "..." for part in shape.split(","))
         if x.ndim < least:
             headline = f"Expecting an input with at least {least} axes. Get {x.ndim} axes."
@@ -85,7 +92,7 @@ class ExampleNorm(ParameterModule):
         if not getattr(self, f"create_{what}"):
             if given is None:
                 return None
-            value = as_array(given)
+            value = as_array(given, module=self)
         elif given is None:
             value = getattr(self, what)
         else:

@@ -57,7 +57,7 @@ class Flatten(Module):
         Raises:
             ArgumentError: ``x`` does not have the axes, or the last one comes before the first.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         start, end = (axis + x.ndim if axis < 0 else axis for axis in (self.start_axis, self.end_axis))
         if not 0 <= start <= end < x.ndim:
             raise ArgumentError(

@@ -24,7 +24,7 @@ class GroupNorm(ExampleNorm):
     neighbouring channels. Train and eval mode are the same.
 
     Shapes:
-        input: ``(N, ..., num_channels)``, with ``data_format="channels_first"`` ``(N, num_channels, ...)``; any numeric
+        input: ``(N, ..., num_channels)``, with ``data_format="channels_first"`` ``(N, num_channels, ...)``; any real
             dtype. Statistics are computed in float32 at least.
         output: the same shape, in ``dtype``; by default in the promoted dtype of input, scale and offset.
     Parameters:
@@ -131,8 +131,8 @@ class GroupNorm(ExampleNorm):
             ArgumentError: another number of channels, an input without the axes to normalise over, or a ``scale`` or
                 ``offset`` that does not fit, or where the layer has its own.
         """
-        x = as_array(x)
-        self._check_channels(x, self.channel_index, shape="*,C,..." if self.channel_index == 1 else "...,C")
+        x = as_array(x, module=self)
+        self._check_input(x, self.channel_index, shape="*,C,..." if self.channel_index == 1 else "...,C")
         channel_axis = self.channel_index % x.ndim
         own = (
             self._factor("scale", scale, x, channel_axis),

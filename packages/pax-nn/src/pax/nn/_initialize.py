@@ -63,8 +63,17 @@ def initialize(
         param_dtype: what the values are cast to; ``None`` keeps the dtype that the initializer chose.
 
     Raises:
+        ArgumentTypeError: ``init`` is not callable.
         ArgumentError: the result has another shape, or none.
     """
+    if not callable(init):
+        raise ArgumentTypeError(
+            f"Expecting a function as the initializer of `{what}`.",
+            where=where,
+            got=describe(init),
+            want="a function, called as init(key, shape)",
+            fix="pax.nn.initializers.Constant(0), or one of jax.nn.initializers",
+        )
     init = _CONSTANTS.get(id(init), init)
     if isinstance(init, Constant):
         values: Any = init(key, shape)
@@ -81,7 +90,8 @@ def initialize(
             want=f"an array of shape {shape}",
             fix="an initializer is called as init(key, shape), and returns an array of that shape",
         )
-    array: jax.Array = values
+    # NumPy's default float dtype is none of JAX's.
+    array: jax.Array = jax.device_put(values) if isinstance(values, np.ndarray) else values
     return array if param_dtype is None else array.astype(param_dtype)
 
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from pax.errors import ArgumentError
+from pax.errors import ArgumentError, ArgumentTypeError
 from pax.extend import describe
 
 
@@ -33,7 +34,7 @@ def check_channels(
     channel_axis = data_format.index("C")
     if x.ndim != len(data_format):
         headline = f"Expecting an input with {len(data_format)} axes. Get {x.ndim} axes."
-        fix = "x[None]   # a batch of one" if x.ndim == len(data_format) - 1 else None
+        fix = _missing_axis(data_format) if x.ndim == len(data_format) - 1 else None
     elif num_channels is not None and x.shape[channel_axis] != num_channels:
         got = x.shape[channel_axis]
         headline = f"Expecting {num_channels} {kind}. Get {got} channels."
@@ -44,3 +45,28 @@ def check_channels(
     sizes = [channels if letter == "C" else "*" for letter in data_format]
     want = f"{dtype}[{','.join(sizes)}], the axes {data_format}"
     raise ArgumentError(headline, module=module, got=describe(x), want=want, fix=fix)
+
+
+def check_real(module: Any, x: jax.Array) -> None:
+    """Refuses complex numbers, whose variance is another formula than that of the layer.
+
+    Raises:
+        ArgumentTypeError: ``x`` is complex.
+    """
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise ArgumentTypeError(
+            "Expecting real numbers to normalise.",
+            module=module,
+            got=describe(x),
+            want="integers or floating numbers",
+            fix="normalise x.real and x.imag, or jnp.abs(x)",
+        )
+
+
+def _missing_axis(data_format: str) -> str:
+    """Returns how to add the axis that an input may lack, each possibility on a line of its own."""
+    fix = "x[None]   # a batch of one"
+    if len(data_format) > 3:
+        return fix
+    width = "x[:, None]" if data_format.index("C") == 2 else "x[..., None]"
+    return f"{fix}, if it has the axes {data_format[1:]}\n{width}   # a width of one, if it has the axes NC"

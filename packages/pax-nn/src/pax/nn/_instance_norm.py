@@ -21,7 +21,7 @@ class InstanceNorm(ExampleNorm):
 
     Shapes:
         input: ``(N, ..., num_channels)``, with ``data_format="channels_first"`` ``(N, num_channels, ...)``, with one or
-            more axes at the dots; any numeric dtype. Statistics are computed in float32 at least.
+            more axes at the dots; any real dtype. Statistics are computed in float32 at least.
         output: the same shape, in ``dtype``; by default in the promoted dtype of input, scale and offset.
     Parameters:
         scale, offset: ``(num_channels,)``, in ``param_dtype``; JAX's default float dtype by default. ``None`` where not
@@ -107,8 +107,8 @@ class InstanceNorm(ExampleNorm):
             ArgumentError: fewer than three axes, another number of channels, or a ``scale`` or ``offset`` that does not
                 fit, or where the layer has its own.
         """
-        x = as_array(x)
-        self._check_channels(x, self.channel_index, shape="*,C,*,..." if self.channel_index == 1 else "*,*,...,C")
+        x = as_array(x, module=self)
+        self._check_input(x, self.channel_index, shape="*,C,*,..." if self.channel_index == 1 else "*,*,...,C")
         channel_axis = self.channel_index % x.ndim
         own = (
             self._factor("scale", scale, x, channel_axis),

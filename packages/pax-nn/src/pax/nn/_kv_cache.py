@@ -11,7 +11,7 @@ from pax import StateModule
 from pax.errors import ArgumentError
 from pax.extend import describe, is_tracer
 from pax.nn._axes import positive_int
-from pax.nn._dtypes import optional_float_dtype
+from pax.nn._dtypes import as_array, optional_float_dtype
 
 
 class KVCache(StateModule):
@@ -98,6 +98,7 @@ class KVCache(StateModule):
             ArgumentError: another shape, or more positions than are left.
             MutationError: outside of ``pax.purecall`` or ``pax.pure``.
         """
+        keys, values = as_array(keys, module=self), as_array(values, module=self)
         length = keys.shape[-3] if keys.ndim >= 3 else 0
         expected = (*self.keys.shape[:-3], length, *self.keys.shape[-2:])
         if keys.shape != expected or values.shape != expected:

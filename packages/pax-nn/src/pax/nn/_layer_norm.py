@@ -21,7 +21,7 @@ class LayerNorm(ExampleNorm):
     mode are the same.
 
     Shapes:
-        input: ``(..., num_channels)``; any numeric dtype. Statistics are computed in float32 at least.
+        input: ``(..., num_channels)``; any real dtype. Statistics are computed in float32 at least.
         output: the same shape, in ``dtype``; by default in the promoted dtype of input, scale and offset.
     Parameters:
         scale, offset: ``(num_channels,)``, in ``param_dtype``; JAX's default float dtype by default. They stand for the
@@ -105,8 +105,8 @@ class LayerNorm(ExampleNorm):
             ArgumentError: another number of channels, an input without the axes to normalise over, or a ``scale`` or
                 ``offset`` that does not fit, or where the layer has its own.
         """
-        x = as_array(inputs)
-        self._check_channels(x, -1, shape="...,C")
+        x = as_array(inputs, module=self)
+        self._check_input(x, -1, shape="...,C")
         axes = input_axes(self, self.axis, x)
         own = self._factor("scale", scale, x, -1), self._factor("offset", offset, x, -1)
         y: Array = normalize(x, *own, axes=axes, eps=self.eps, dtype=self.dtype)[0]

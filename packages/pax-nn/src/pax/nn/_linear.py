@@ -99,9 +99,9 @@ class Linear(ParameterModule):
         w_key, b_key = split_key(key_or_next(rng_key, where="Linear"))
         shape = (self.in_dim, self.out_dim)
         draw = functools.partial(initialize, where="Linear", param_dtype=param_dtype)
-        self.weight = draw(w_init or default, w_key, shape, what="weight")
+        self.weight = draw(default if w_init is None else w_init, w_key, shape, what="weight")
         if with_bias:
-            self.bias = draw(b_init or default, b_key, shape[1:], what="bias")
+            self.bias = draw(default if b_init is None else b_init, b_key, shape[1:], what="bias")
 
     def __call__(self, x: Num[AnyArray, "*batch in_dim"]) -> Num[Array, "*batch out_dim"]:
         """Applies the layer.
@@ -115,7 +115,7 @@ class Linear(ParameterModule):
         Raises:
             ArgumentTypeError: ``x`` is a scalar or its last axis has another size.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         if x.ndim == 0 or x.shape[-1] != self.in_dim:
             raise self._shape_error(x)
         weight, bias = self.weight, self.bias if self.with_bias else None

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 
-from pax.errors import ArgumentError, ArgumentTypeError
+from pax.errors import ArgumentError
 from pax.extend import describe
+from pax.nn._numbers import real_number
 
 Axes = Sequence[int] | slice
 
@@ -70,10 +71,7 @@ def check_eps(eps: Any, *, where: str) -> float:
         ArgumentError: it is negative or not finite.
     """
     want = "a small number, for example 1e-5; not negative"
-    try:
-        number = float(eps)
-    except (TypeError, ValueError):
-        raise ArgumentTypeError("Expecting a number for `eps`.", where=where, got=describe(eps), want=want) from None
+    number = real_number(eps, what="eps", where=where, want=want)
     if not 0 <= number < float("inf"):
         raise ArgumentError("Expecting a finite `eps` that is not negative.", where=where, got=f"eps={eps}", want=want)
     return number

@@ -1,5 +1,6 @@
 """Checks of the ``padding`` argument of convolutions."""
 
+import difflib
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 from pax.errors import ArgumentError
 
 Padding = str | Sequence[tuple[int, int]]
+
+_NAMES = ("SAME", "VALID")
+_WANT = '"SAME", "VALID", or a list or tuple with one (before, after) pair per spatial axis'
 
 
 def check_padding(padding: Any, num_axes: int, *, where: str) -> Padding:
@@ -21,13 +25,15 @@ def check_padding(padding: Any, num_axes: int, *, where: str) -> Padding:
         ArgumentError: anything else.
     """
     if isinstance(padding, str):
-        if padding in ("SAME", "VALID"):
+        if padding in _NAMES:
             return padding
+        meant = difflib.get_close_matches(padding.upper(), _NAMES, n=1)
         raise ArgumentError(
             f"Not supported padding `{padding}`",
             where=where,
-            want='"SAME", "VALID", or one (before, after) pair per spatial axis',
-            fix=_example(num_axes),
+            got=f"padding={padding!r}",
+            want=_WANT,
+            fix=f'padding="{meant[0]}"' if meant else _example(num_axes),
         )
     try:
         pairs = [(operator.index(before), operator.index(after)) for before, after in padding]
@@ -39,19 +45,26 @@ def check_padding(padding: Any, num_axes: int, *, where: str) -> Padding:
             else f"Not supported padding `{padding}`",
             where=where,
             got=f"padding={padding}",
-            want="one (before, after) pair per spatial axis",
-            fix=_example(num_axes),
+            want=_WANT,
+            fix=_example(num_axes, padding),
         ) from None
     if len(pairs) != num_axes:
         raise ArgumentError(
             "Expecting one padding pair per spatial axis.",
             where=where,
             got=f"padding={padding}",
-            want=f"{num_axes} pair(s)",
+            want=f"{num_axes} (before, after) pair(s)",
             fix=_example(num_axes),
         )
     return tuple(pairs) if isinstance(padding, tuple) else pairs
 
 
-def _example(num_axes: int) -> str:
-    return f"padding={[(1, 1)] * num_axes}"
+def _example(num_axes: int, given: Any = 1) -> str:
+    """Returns an argument that is accepted: where numbers were given, one that takes each for both ends of an axis."""
+    sizes = list(given) if isinstance(given, list | tuple) else [given] * num_axes
+    if len(sizes) == 2 and num_axes == 1:
+        pairs = [tuple(sizes)]
+    else:
+        pairs = [(size, size) for size in sizes]
+    is_usable = len(pairs) == num_axes and all(isinstance(size, int) for size in sizes)
+    return f"padding={pairs if is_usable else [(1, 1)] * num_axes}"

@@ -48,7 +48,7 @@ def max_pool(
     Array([[10., 11.],
            [14., 15.]], dtype=float32)
     """
-    value = as_array(value)
+    value = as_array(value, where="max_pool")
     window, steps = _windows(value, window_shape, strides, padding, channel_axis, where="max_pool")
     return max_of_windows(value, window, steps, padding)
 
@@ -82,7 +82,7 @@ def avg_pool(
     Array([[ 5. ,  6.5],
            [11. , 12.5]], dtype=float32)
     """
-    value = as_array(value)
+    value = as_array(value, where="avg_pool")
     window, steps = _windows(value, window_shape, strides, padding, channel_axis, where="avg_pool")
     return mean_of_windows(value, window, steps, padding)
 

@@ -75,7 +75,7 @@ class _AdaptiveAvgPool(_AdaptivePool):
         Raises:
             ArgumentError: another number of axes, or an empty one.
         """
-        x = as_inexact(as_array(x))
+        x = as_inexact(as_array(x, module=self))
         y = x.astype(promote_dtypes(x.dtype, jnp.dtype(jnp.float32)))
         # Bins are boxes: the mean over a box is that of the means along one side.
         for axis, length in self._sizes(x):
@@ -103,7 +103,7 @@ class _AdaptiveMaxPool(_AdaptivePool):
         Raises:
             ArgumentError: another number of axes, or an empty one.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         for axis, length in self._sizes(x):
             # What fills up a short bin is one of its own elements, which changes no maximum.
             x = _bins(x, axis, length)[0].max(axis + 1)

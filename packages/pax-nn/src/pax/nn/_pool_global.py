@@ -85,7 +85,7 @@ class GlobalAvgPool(_GlobalPool):
         Raises:
             ArgumentError: there is no spatial axis, or an empty one.
         """
-        x = as_inexact(as_array(x))
+        x = as_inexact(as_array(x, module=self))
         return x.mean(self._axes(x), keepdims=self.keepdims)
 
 
@@ -114,5 +114,5 @@ class GlobalMaxPool(_GlobalPool):
         Raises:
             ArgumentError: there is no spatial axis, or an empty one.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         return x.max(self._axes(x), keepdims=self.keepdims)

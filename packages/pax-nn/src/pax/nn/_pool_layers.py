@@ -110,7 +110,7 @@ class _MaxPool(_Pool):
         Raises:
             ArgumentError: another number of axes.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         return max_of_windows(x, *self._geometry(x))
 
 
@@ -128,7 +128,7 @@ class _AvgPool(_Pool):
         Raises:
             ArgumentError: another number of axes.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         return mean_of_windows(x, *self._geometry(x))
 
 

@@ -15,6 +15,7 @@ from pax.extend import describe, is_tracer
 from pax.nn._axes import positive_int
 from pax.nn._dtypes import AnyArray, as_array, as_inexact, optional_float_dtype, promote_dtypes
 from pax.nn._initialize import initialize, key_or_next
+from pax.nn._numbers import real_number
 from pax.nn.initializers import Initializer, TruncatedNormal
 
 Offset = int | Int[AnyArray, "*batch"]
@@ -39,7 +40,7 @@ def sinusoidal_positions(
 
     Raises:
         ArgumentError: ``dim`` is odd or smaller than 1, or ``max_period`` not above 1.
-        ArgumentTypeError: ``dim`` is no integer, or ``dtype`` no floating dtype.
+        ArgumentTypeError: ``dim`` is no integer, ``max_period`` no number, or ``dtype`` no floating dtype.
 
     >>> import jax.numpy as jnp
     >>> import pax
@@ -53,12 +54,12 @@ def sinusoidal_positions(
     dim = positive_int(dim, what="dim", where=where)
     if dim % 2:
         raise ArgumentError("Expecting an even size for `dim`.", where=where, got=f"dim={dim}", want="2, 4, 6, ...")
-    _check_max_period(max_period, where=where)
+    max_period = _check_max_period(max_period, where=where)
     result = optional_float_dtype(dtype, what="dtype", where=where) or jnp.result_type(float)
     wide = promote_dtypes(jnp.dtype(result), jnp.dtype(jnp.float32))
     # On the host in float64, where a power is exact; a constant of the compiled function.
     rates = np.asarray(max_period ** (-np.arange(0, dim, 2) / dim), wide)
-    places = as_array(positions).astype(wide)[..., None]
+    places = as_array(positions, where=where).astype(wide)[..., None]
     angles = places * jnp.expand_dims(rates, range(places.ndim - 1))
     pairs = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
     return pairs.reshape(*pairs.shape[:-2], dim).astype(result)
@@ -100,10 +101,10 @@ class SinusoidalPositions(Module):
 
         Raises:
             ArgumentError: ``max_period`` is not above 1.
+            ArgumentTypeError: it is no number.
         """
         super().__init__(name=name)
-        _check_max_period(max_period, where="SinusoidalPositions")
-        self.max_period = float(max_period)
+        self.max_period = _check_max_period(max_period, where="SinusoidalPositions")
 
     def __call__(self, x: Num[AnyArray, "*batch time dim"], offset: Offset = 0) -> Float[Array, "*batch time dim"]:
         """Adds the encodings.
@@ -195,7 +196,7 @@ class LearnedPositions(ParameterModule):
         self.dim = positive_int(dim, what="dim", where="LearnedPositions")
         self.dtype = optional_float_dtype(dtype, what="dtype", where="LearnedPositions")
         self.weight = initialize(
-            w_init or TruncatedNormal(0.02),
+            TruncatedNormal(0.02) if w_init is None else w_init,
             key_or_next(rng_key, where="LearnedPositions"),
             (self.max_length, self.dim),
             what="weight",
@@ -240,18 +241,20 @@ class LearnedPositions(ParameterModule):
         return self._repr({"max_length": self.max_length, "dim": self.dim, "dtype": self.dtype})
 
 
-def _check_max_period(max_period: float, *, where: str) -> None:
-    if not max_period > 1:
+def _check_max_period(max_period: Any, *, where: str) -> float:
+    number = real_number(max_period, what="max_period", where=where, want="max_period > 1")
+    if not number > 1:
         raise ArgumentError(
             "Expecting a number above 1 for `max_period`.",
             where=where,
             got=f"max_period={describe(max_period)}",
             want="max_period > 1",
         )
+    return number
 
 
 def _check_sequence(module: Module, x: AnyArray) -> jax.Array:
-    x = as_array(x)
+    x = as_array(x, module=module)
     if x.ndim < 2:
         raise ArgumentError(
             f"Expecting an input with at least 2 axes. Get {x.ndim} axes.",

@@ -92,7 +92,7 @@ class PReLU(ParameterModule):
         Raises:
             ArgumentError: ``x`` does not have that axis, or it has another length.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         if self.num_channels is not None and not self._fits(x):
             raise ArgumentError(
                 f"Expecting {self.num_channels} channels along axis {self.axis}.",

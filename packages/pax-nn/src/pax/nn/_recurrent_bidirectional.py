@@ -88,7 +88,7 @@ class Bidirectional(Module):
         super().__init__(name=name)
         check_cell(forward_cell, what="forward_cell", where="Bidirectional")
         check_cell(backward_cell, what="backward_cell", where="Bidirectional")
-        if merge is not None and merge not in _MERGES:
+        if merge is not None and not (isinstance(merge, str) and merge in _MERGES):
             raise ArgumentError(
                 "Expecting a known way to merge outputs for `merge`.",
                 where="Bidirectional",

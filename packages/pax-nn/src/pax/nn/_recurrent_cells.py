@@ -58,7 +58,7 @@ def check_step(module: Any, state: Any, kind: type, x: AnyArray) -> jax.Array:
             want=f"cell(state, x), with a {kind.__name__}",
             fix="state = cell.initial_state(batch_size)",
         )
-    x = as_array(x)
+    x = as_array(x, module=module)
     if x.ndim == 0 or x.shape[-1] != module.input_dim:
         got = x.shape[-1] if x.ndim else None
         raise ArgumentError(

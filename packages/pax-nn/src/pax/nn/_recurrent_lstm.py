@@ -13,6 +13,7 @@ from pax import Module
 from pax.nn._axes import positive_int
 from pax.nn._dtypes import AnyArray, optional_float_dtype, promote_dtypes
 from pax.nn._linear import Linear
+from pax.nn._numbers import real_number
 from pax.nn._recurrent_cells import check_step, concatenate, first_state
 from pax.nn.initializers import Initializer
 
@@ -102,7 +103,7 @@ class LSTM(Module):
         super().__init__(name=name)
         self.input_dim = positive_int(input_dim, what="input_dim", where="LSTM")
         self.hidden_dim = positive_int(hidden_dim, what="hidden_dim", where="LSTM")
-        self.forget_gate_bias = float(forget_gate_bias)
+        self.forget_gate_bias = real_number(forget_gate_bias, what="forget_gate_bias", where="LSTM")
         self.dtype = optional_float_dtype(dtype, what="dtype", where="LSTM")
         self.fc = Linear(
             self.input_dim + self.hidden_dim,

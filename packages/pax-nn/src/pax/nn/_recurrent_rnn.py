@@ -127,7 +127,7 @@ class RNN(Module):
             StructureError: the cell changes the structure, a shape or a dtype of the state.
             MutationError: the cell changes in a step, outside of ``pax.purecall`` or ``pax.pure``.
         """
-        x = as_array(x)
+        x = as_array(x, module=self)
         if x.ndim < 1 + self.num_feature_axes:
             raise ArgumentError(
                 f"Expecting an input with at least {1 + self.num_feature_axes} axes. Get {x.ndim} axes.",
@@ -164,7 +164,7 @@ class RNN(Module):
                 "Expecting `lengths` or `mask`, not both.", module=self, fix="mask = mask & (time < lengths[:, None])"
             )
         if lengths is not None:
-            lengths = as_array(lengths)
+            lengths = as_array(lengths, module=self)
             self._check_option(lengths, batch, jnp.integer, "lengths", "integers")
             if not is_tracer(lengths):
                 self._check_range(np.asarray(lengths), steps.shape[0])
@@ -172,7 +172,7 @@ class RNN(Module):
             return jnp.expand_dims(time, range(1, 1 + len(batch))) < lengths.astype(jnp.int32)[None]
         if mask is None:
             return None
-        mask = as_array(mask)
+        mask = as_array(mask, module=self)
         shape = (steps.shape[0], *batch) if self.time_major else (*batch, steps.shape[0])
         self._check_option(mask, shape, jnp.bool_, "mask", "booleans")
         return mask if self.time_major else jnp.moveaxis(mask, -1, 0)

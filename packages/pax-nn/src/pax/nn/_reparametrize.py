@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from pax import Module
 from pax.errors import ArgumentError, ArgumentTypeError, AttributeNameError
 from pax.extend import describe
+from pax.nn._axes import integer
 from pax.nn._dtypes import promote_dtypes
 from pax.nn._inner_call import call_and_changes, errors_located_in, with_changes
 
@@ -23,7 +24,7 @@ def check_weight(layer: Any, attribute: str, axis: int | None, *, min_axes: int,
         where: the class for which this is, for error texts.
 
     Raises:
-        ArgumentTypeError: ``layer`` is no callable module.
+        ArgumentTypeError: ``layer`` is no callable module, or ``axis`` no integer.
         AttributeNameError: it has no array of this name.
         ArgumentError: the array has too few axes, is of integers, or has no such axis.
     """
@@ -35,7 +36,7 @@ def check_weight(layer: Any, attribute: str, axis: int | None, *, min_axes: int,
             want="a callable module",
             fix=f"{where}(pax.nn.Linear(2, 3))",
         )
-    weight: Any = getattr(layer, attribute, None)
+    weight: Any = getattr(layer, attribute, None) if isinstance(attribute, str) else None
     own = [name for name in layer.pytree_attributes if hasattr(getattr(layer, name), "dtype")]
     if attribute not in own:
         raise AttributeNameError(
@@ -54,6 +55,7 @@ def check_weight(layer: Any, attribute: str, axis: int | None, *, min_axes: int,
     if axis is None:
         kernel_format = getattr(layer, "kernel_format", None)
         return weight, kernel_format.index("O") if isinstance(kernel_format, str) else weight.ndim - 1
+    axis = integer(axis, what="axis", where=where)
     if not -weight.ndim <= axis < weight.ndim:
         raise ArgumentError(
             "The weight has no such axis.",

@@ -21,7 +21,7 @@ class RMSNorm(ExampleNorm):
     without the subtraction of the mean. Train and eval mode are the same.
 
     Shapes:
-        input: ``(..., num_channels)``; any numeric dtype. The mean is computed in float32 at least.
+        input: ``(..., num_channels)``; any real dtype. The mean is computed in float32 at least.
         output: the same shape, in ``dtype``; by default in the promoted dtype of input and scale.
     Parameters:
         scale: ``(num_channels,)``, in ``param_dtype``; JAX's default float dtype by default. It stands for the last
@@ -96,8 +96,8 @@ class RMSNorm(ExampleNorm):
             ArgumentError: another number of channels, an input without the axes to normalise over, or a ``scale`` that
                 does not fit, or where the layer has its own.
         """
-        x = as_array(x)
-        self._check_channels(x, -1, shape="...,C")
+        x = as_array(x, module=self)
+        self._check_input(x, -1, shape="...,C")
         axes = input_axes(self, self.axis, x)
         factor = self._factor("scale", scale, x, -1)
         y: Array = normalize(x, factor, None, axes=axes, eps=self.eps, dtype=self.dtype, centre=False)[0]

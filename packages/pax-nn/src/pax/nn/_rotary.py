@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from pax.errors import ArgumentError, ArgumentTypeError
 from pax.extend import describe
 from pax.nn._dtypes import AnyArray, as_array, promote_dtypes
+from pax.nn._numbers import real_number
 
 
 def rotary_embedding(
@@ -42,7 +43,8 @@ def rotary_embedding(
     Raises:
         ArgumentError: ``x`` has less than three axes, ``positions`` does not fit, or the number of features that take
             part is odd or 0.
-        ArgumentTypeError: ``x`` has no floating, or ``positions`` no integer dtype.
+        ArgumentTypeError: ``x`` has no floating, or ``positions`` no integer dtype, or ``base`` or ``fraction`` is no
+            number.
 
     >>> import jax.numpy as jnp
     >>> import pax
@@ -55,8 +57,8 @@ def rotary_embedding(
         Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021,
         https://arxiv.org/abs/2104.09864 (section 3.2, with the other pairing).
     """
-    x, positions = as_array(x), as_array(positions)
     where = "rotary_embedding"
+    x, positions = as_array(x, where=where), as_array(positions, where=where)
     _check_arrays(x, positions, where=where)
     num_rotated = rotated_size(x.shape[-1], base, fraction, where=where)
     y: Array = _rotate(x, positions, base=base, num_rotated=num_rotated)
@@ -68,7 +70,10 @@ def rotated_size(head_size: int, base: float, fraction: float, *, where: str) ->
 
     Raises:
         ArgumentError: the number is odd or 0, or ``base`` is not above 0.
+        ArgumentTypeError: ``base`` or ``fraction`` is no number.
     """
+    base = real_number(base, what="base", where=where)
+    fraction = real_number(fraction, what="fraction", where=where)
     if not base > 0:
         raise ArgumentError(
             "Expecting a positive base of rotary embeddings.", where=where, got=f"base={base}", want="base > 0"

@@ -39,16 +39,17 @@ class Lambda(Module):
             name: shown in the place of the function's name.
 
         Raises:
-            ArgumentTypeError: ``func`` is not callable.
+            ArgumentTypeError: ``func`` is not callable, or the class of a module.
         """
         super().__init__(name=name)
-        if not callable(func):
+        is_class = isinstance(func, type) and issubclass(func, Module)
+        if is_class or not callable(func):
             raise ArgumentTypeError(
                 "Expecting a function.",
                 where="Lambda",
-                got=describe(func),
-                want="a callable",
-                fix="Lambda(jax.nn.relu)",
+                got=f"the class {describe(func)}" if is_class else describe(func),
+                want="a module, not its class, or a function" if is_class else "a callable",
+                fix=f"{func.__name__}(...)" if is_class else "Lambda(jax.nn.relu)",
             )
         self.func = func
 

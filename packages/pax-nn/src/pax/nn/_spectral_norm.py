@@ -11,6 +11,7 @@ from pax import Module
 from pax.errors import ArgumentError
 from pax.nn._axes import positive_int
 from pax.nn._initialize import key_or_next
+from pax.nn._numbers import real_number
 from pax.nn._reparametrize import call_with_weight, check_weight, wide
 
 _FIRST_STEPS = 15
@@ -23,7 +24,9 @@ def _power_iteration(matrix: jax.Array, v: jax.Array, eps: jax.Array, num_steps:
 
     def step(_: Any, vectors: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         u = _normalise(matrix @ vectors[1], eps)
-        return u, _normalise(matrix.T @ u, eps)
+        v = _normalise(matrix.T @ u, eps)
+        # Of a matrix of zeros the direction stays, to go on from when it is zero no longer.
+        return u, jnp.where(jnp.any(v != 0), v, vectors[1])
 
     start = jnp.zeros(matrix.shape[:1], matrix.dtype), v
     vectors: tuple[jax.Array, jax.Array] = jax.lax.fori_loop(0, num_steps, step, start)
@@ -100,19 +103,19 @@ class SpectralNorm(Module):
             name: shown before the class in summaries.
 
         Raises:
-            ArgumentTypeError: ``layer`` is no callable module, ``num_steps`` no integer, or ``rng_key`` no key.
+            ArgumentTypeError: ``layer`` is no callable module, ``num_steps`` or ``axis`` no integer, ``eps`` no number, or ``rng_key`` no key.
             AttributeNameError: the layer has no array of this name.
             ArgumentError: the array has less than two axes or no such axis, ``num_steps`` is below 1, or ``eps`` is not
                 above 0.
         """
         super().__init__(name=name)
         weight, self.axis = check_weight(layer, attribute, axis, min_axes=2, where="SpectralNorm")
-        if not eps > 0:
+        self.eps = real_number(eps, what="eps", where="SpectralNorm", want="eps > 0")
+        if not self.eps > 0:
             raise ArgumentError("Expecting a small positive `eps`.", where="SpectralNorm", got=f"{eps}", want="eps > 0")
         self.layer = layer
         self.attribute = attribute
         self.num_steps = positive_int(num_steps, what="num_steps", where="SpectralNorm")
-        self.eps = float(eps)
         matrix = self._matrix(weight)
         v = jax.random.normal(key_or_next(rng_key, where="SpectralNorm"), matrix.shape[1:], matrix.dtype)
         self.u, self.v = self._singular_vectors(matrix, v, _FIRST_STEPS)
@@ -135,7 +138,9 @@ class SpectralNorm(Module):
         weight = getattr(self.layer, self.attribute)
         matrix = self._matrix(weight)
         u, v = (jax.lax.stop_gradient(vector).astype(matrix.dtype) for vector in (self.u, self.v))
-        return (wide(weight) / (u @ (matrix @ v))).astype(weight.dtype)
+        sigma = u @ (matrix @ v)
+        # A weight of zeros stays what it is.
+        return (wide(weight) / jnp.where(sigma == 0, jnp.ones_like(sigma), sigma)).astype(weight.dtype)
 
     def _matrix(self, weight: jax.Array) -> jax.Array:
         return jnp.moveaxis(wide(weight), self.axis, 0).reshape(weight.shape[self.axis], -1)

@@ -11,6 +11,8 @@ import jax.tree_util as jtu
 from pax import Module
 from pax.errors import StructureError
 from pax.extend import describe
+from pax.nn._axes import positive_int
+from pax.nn._dtypes import strongly_typed
 from pax.nn._inner_call import (
     Changes,
     Skeleton,
@@ -94,16 +96,16 @@ class Stack(StackedModules):
             name: shown before the class in summaries.
 
         Raises:
-            ArgumentError: ``num_layers`` is below 1, there is no such policy, or ``make_block`` returned the same
+            ArgumentError: ``num_layers`` or ``unroll`` is below 1, there is no such policy, or ``make_block`` returned the same
                 object twice.
-            ArgumentTypeError: ``make_block`` is no function, or returns no module.
+            ArgumentTypeError: ``make_block`` is no function, or returns no module, or ``unroll`` is no integer.
             StructureError: the blocks differ in more than the values of their arrays.
         """
         blocks = make_modules(make_block, num_layers, rng_key, what="num_layers", where="Stack")
         super().__init__(blocks, name=name)
         self.has_aux = has_aux
         self.remat = remat if isinstance(remat, bool) else check_policy(remat, what="remat", where="Stack")
-        self.unroll = unroll
+        self.unroll = unroll if isinstance(unroll, bool) else positive_int(unroll, what="unroll", where="Stack")
 
     @classmethod
     def from_modules(
@@ -129,6 +131,7 @@ class Stack(StackedModules):
             ArgumentTypeError: one is no module.
             StructureError: they differ in more than the values of their arrays.
         """
+        blocks = list(blocks)
         made = iter(blocks)
         return cls(lambda: next(made), len(blocks), has_aux=has_aux, remat=remat, unroll=unroll, name=name)
 
@@ -152,7 +155,7 @@ class Stack(StackedModules):
         per_layer = dict(per_layer or {})
         check_leading_axis(self.block, self.num_layers, what="block", module=self)
         check_leading_axis(per_layer, self.num_layers, what="per_layer", module=self)
-        arrays, skeleton = split_arrays((jax.tree.map(_strongly_typed, carry), per_layer, args, kwargs))
+        arrays, skeleton = split_arrays((jax.tree.map(strongly_typed, carry), per_layer, args, kwargs))
         with errors_located_in(self, "block"):
             # Outside of `jit` a scan would be compiled in each call. Inside, this one is inlined.
             scan = _scan_jit if skeleton.is_plain else _scan
@@ -181,7 +184,7 @@ def _scan(stack: Stack, arrays: list[Any], skeleton: Skeleton) -> tuple[Any, Any
         block = jax.tree.unflatten(structure, own[0])
         changes, output = call_and_changes(block, carry, *args, **kwargs, **own[1])
         new_carry, aux = _split_output(output, block) if stack.has_aux else (output, None)
-        new_carry = jax.tree.map(_strongly_typed, new_carry)
+        new_carry = jax.tree.map(strongly_typed, new_carry)
         _check_carry(new_carry, carry, block)
         return new_carry, (aux, changes)
 
@@ -194,12 +197,6 @@ def _scan(stack: Stack, arrays: list[Any], skeleton: Skeleton) -> tuple[Any, Any
 
 
 _scan_jit = functools.partial(jax.jit, static_argnums=2, inline=True)(_scan)
-
-
-def _strongly_typed(leaf: Any) -> jax.Array:
-    """Returns an array that a loop can carry: one whose type does not give way to those of others."""
-    array = jnp.asarray(leaf)
-    return jax.lax.convert_element_type(array, array.dtype) if array.weak_type else array
 
 
 def _split_output(output: Any, block: Module) -> tuple[Any, Any]:

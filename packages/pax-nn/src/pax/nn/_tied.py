@@ -66,7 +66,7 @@ class Tied(Module):
             name: shown before the class in summaries.
 
         Raises:
-            ArgumentTypeError: ``model`` is no callable module.
+            ArgumentTypeError: ``model`` is no callable module, or ``ties`` no dictionary.
             ArgumentError: there is nothing at a path, a shape or dtype disagrees, a source is itself a target, or there
                 are no ties.
         """
@@ -74,6 +74,14 @@ class Tied(Module):
         if not isinstance(model, Module) or not callable(model):
             raise ArgumentTypeError(
                 "Expecting a callable module.", where="Tied", got=describe(model), want="a module with a `__call__`"
+            )
+        if not isinstance(ties, Mapping):
+            raise ArgumentTypeError(
+                "Expecting a dictionary for `ties`.",
+                where="Tied",
+                got=describe(ties),
+                want="a source for each target",
+                fix='Tied(model, {"head.weight": "embed.weight.T"})',
             )
         if not ties:
             raise ArgumentError(

@@ -64,7 +64,7 @@ class WeightNorm(Module):
             name: shown before the class in summaries.
 
         Raises:
-            ArgumentTypeError: ``layer`` is no callable module.
+            ArgumentTypeError: ``layer`` is no callable module, or ``axis`` no integer.
             AttributeNameError: the layer has no array of this name.
             ArgumentError: the array is a scalar, or has no such axis.
         """

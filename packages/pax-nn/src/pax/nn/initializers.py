@@ -22,6 +22,7 @@ from jax.typing import DTypeLike
 from pax.errors import ArgumentError, ArgumentTypeError
 from pax.extend import describe, is_tracer
 from pax.nn._dtypes import optional_float_dtype
+from pax.nn._numbers import real_number
 from pax.nn._numpy_draws import NumpyInitializer as NumpyInitializer
 from pax.nn._numpy_draws import use_numpy as use_numpy
 
@@ -338,7 +339,7 @@ def _dtype_of(dtype: DTypeLike | None, *, where: str) -> Any:
 
 
 def _check_not_negative(value: Any, *, what: str, name: str, where: str) -> None:
-    if not value >= 0:
+    if not real_number(value, what=name, where=where, want=f"{name} >= 0") >= 0:
         raise ArgumentError(
             f"Expecting a {what} that is not negative.", where=where, got=describe(value), want=f"{name} >= 0"
         )
