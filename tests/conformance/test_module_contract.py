@@ -356,7 +356,9 @@ def test_gradients_are_finite_and_have_the_structure_of_the_parameters(callable_
 def test_gradients_move_the_parameters(callable_entry: Entry) -> None:
     module, inputs = callable_entry.make(), _inputs(callable_entry)
     # The values are those of the test above: here it is the structure that counts.
-    gradients = jax.eval_shape(pax.grad(lambda module, *inputs: _sum(pax.purecall(module, *inputs)[1])), module, *inputs)
+    gradients = jax.eval_shape(
+        pax.grad(lambda module, *inputs: _sum(pax.purecall(module, *inputs)[1])), module, *inputs
+    )
     moved = module.update_parameters(module.parameters().map(_step, gradients))
     assert _definition(moved) == _definition(module)
     assert all(

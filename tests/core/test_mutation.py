@@ -59,6 +59,18 @@ def test_the_error_names_class_name_and_attribute_and_the_way_out() -> None:
     ]
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_the_error_advises_evaluation_mode_to_a_module_in_training_mode(training: bool) -> None:
+    with pytest.raises(MutationError) as caught:
+        _set(Linear(2, 2) if training else Linear(2, 2).eval())
+    lines = str(caught.value).splitlines()
+    assert lines[4:-1] == [
+        "  fix:   model, output = pax.purecall(model, x)  # and go on with the returned model",
+        *["         model = model.eval()  # for inference: states stay as they are"] * training,
+        "         model = model.replace(weight=...)  # to change it from outside",
+    ]
+
+
 def test_the_error_names_the_path_below_an_argument_of_the_running_pure_function() -> None:
     @pax.pure
     def change_in_jit(net: Net) -> None:

@@ -297,7 +297,7 @@ def test_the_dtypes_of_computation_and_of_weights_are_passed_on(depth: int) -> N
     averages = net.block_groups[1].blocks[0].proj_batchnorm.ema_mean.averages
     assert averages.dtype == jnp.float32
     call = jax.make_jaxpr(lambda net, x: net.eval()(x))(net, jnp.zeros((1, 3, 32, 32)))
-    convolutions = [eqn.outvars[0].aval for eqn in call.eqns if eqn.primitive.name == "conv_general_dilated"]
+    convolutions: list[Any] = [eqn.outvars[0].aval for eqn in call.eqns if eqn.primitive.name == "conv_general_dilated"]
     assert {aval.dtype for aval in call.out_avals} == {jnp.dtype(jnp.bfloat16)}
     assert all(aval.dtype == jnp.bfloat16 for aval in convolutions)
 

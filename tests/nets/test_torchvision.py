@@ -123,3 +123,9 @@ def test_another_module_is_refused() -> None:
         pax.nets.load_torchvision_weights(pax.nn.Linear(1, 2), {})  # type: ignore[type-var]
     assert caught.value.where == "load_torchvision_weights"
     assert "ResNet18" in str(caught.value.want)
+
+
+def test_what_is_no_dictionary_is_refused() -> None:
+    net = jax.eval_shape(lambda: pax.nets.ResNet18(3, 2))
+    with pytest.raises(ArgumentTypeError, match=r"Expecting a dictionary for `state_dict`.\n  where: load_torchvision"):
+        pax.nets.load_torchvision_weights(net, None)  # type: ignore[arg-type]

@@ -513,3 +513,21 @@ def test_other_masks_are_refused(shape: tuple[int, ...]) -> None:
     x, _, _ = inputs()
     with pytest.raises(ArgumentError, match=r"The mask cannot be broadcast"):
         layer()(x, x, x, jnp.ones(shape))
+
+
+def test_dropout_that_is_switched_on_later_needs_a_key() -> None:
+    attention = pax.nn.MultiHeadAttention(1, 2, 1.0)
+    x = jnp.ones((3, 2))
+    with pytest.raises(ArgumentError, match="Dropout needs a key, and this attention was made without dropout."):
+        pax.purecall(attention.replace(dropout_rate=0.5), x, x, x)
+    attention = attention.replace(dropout_rate=0.5, rng_key=jax.random.key(0))
+    changed, _ = pax.purecall(attention, x, x, x)
+    assert changed.rng_key is not None
+    assert bool(changed.rng_key != jax.random.key(0))
+
+
+@pytest.mark.parametrize("what", ["w_init_scale", "rotary_base", "rotary_fraction", "dropout_rate"])
+def test_options_that_are_no_numbers_are_refused(what: str) -> None:
+    options: Any = {"w_init_scale": 1.0, what: "1"}
+    with pytest.raises(ArgumentTypeError, match=f"Expecting a number for `{what}`.\n  where: MultiHeadAttention"):
+        pax.nn.MultiHeadAttention(1, 2, **options)

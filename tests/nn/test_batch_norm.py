@@ -278,3 +278,10 @@ def test_averages_of_the_derivative() -> None:
     wide = np.asarray(x, np.float64)
     np.testing.assert_allclose(mean, np.full(x.shape, 1 / 20), rtol=1e-5)
     np.testing.assert_allclose(variance, 2 * (wide - wide.mean((0, 1))) / 20, rtol=1e-4, atol=1e-5)
+
+
+def test_the_decay_rate_is_a_python_number() -> None:
+    norm = pax.nn.BatchNorm1D(3, decay_rate=np.float32(0.5))  # type: ignore[arg-type]
+    assert type(norm.decay_rate) is float
+    with pytest.raises(ArgumentTypeError, match="Expecting a number for `decay_rate`.\n  where: BatchNorm1D"):
+        pax.nn.BatchNorm1D(3, decay_rate="0.9")  # type: ignore[arg-type]

@@ -246,6 +246,20 @@ def test_kd_49_the_rank_error_of_sequences_says_which_axes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("data_format", "rest", "with_width"), [("NWC", "WC", "x[:, None]"), ("NCW", "CW", "x[..., None]")]
+)
+def test_a_vector_for_each_example_lacks_the_width(data_format: str, rest: str, with_width: str) -> None:
+    conv, x = conv1d(3, 4, 1, data_format=data_format), jnp.ones((2, 3))
+    with pytest.raises(ArgumentError, match=r"Expecting an input with 3 axes. Get 2 axes.") as caught:
+        conv(x)
+    assert str(caught.value).endswith(
+        f"\n  fix:   x[None]   # a batch of one, if it has the axes {rest}"
+        f"\n         {with_width}   # a width of one, if it has the axes NC"
+    )
+    assert conv(eval(with_width)).shape[0] == 2
+
+
+@pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"data_format": "NHWC"}, "Data format `NHWC` is not supported. Use `NWC` or `NCW`."),
@@ -270,6 +284,34 @@ def test_kd_49_arguments_are_checked(options: dict[str, Any], text: str) -> None
     with pytest.raises(ArgumentError) as caught:
         conv1d(**({"in_features": 4, "out_features": 6, "kernel_shape": 3} | options))
     assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "padding", "fix"),
+    [
+        (conv1d, "same", 'padding="SAME"'),
+        (conv2d, "Smae", 'padding="SAME"'),
+        (conv2d, "valid ", 'padding="VALID"'),
+        (conv2d, "REFLECT", "padding=[(1, 1), (1, 1)]"),
+        (conv2d, (1, 1), "padding=[(1, 1), (1, 1)]"),
+        (conv2d, (0, 2), "padding=[(0, 0), (2, 2)]"),
+        (conv2d, 3, "padding=[(3, 3), (3, 3)]"),
+        (conv2d, (1, 2, 3), "padding=[(1, 1), (1, 1)]"),
+        (conv1d, (1, 2), "padding=[(1, 2)]"),
+        (conv1d, [2], "padding=[(2, 2)]"),
+        (conv1d, [(1, 1.5)], "padding=[(1, 1)]"),
+    ],
+)
+def test_wrong_paddings_come_with_a_right_one(make: Any, padding: Any, fix: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        make(1, 1, 3, padding=padding)
+    got = repr(padding) if isinstance(padding, str) else padding
+    assert str(caught.value).endswith(
+        f"\n  got:   padding={got}"
+        '\n  want:  "SAME", "VALID", or a list or tuple with one (before, after) pair per spatial axis'
+        f"\n  fix:   {fix}"
+    )
+    make(1, 1, 3, padding=eval(fix.removeprefix("padding=")))
 
 
 @pytest.mark.parametrize(
@@ -328,3 +370,15 @@ def test_kd_49_inputs_are_checked(shape: tuple[int, ...], headline: str, line: s
     assert text.startswith(headline)
     assert "where: (stem) Conv2D\n" in text
     assert line in text
+
+
+def test_initializers_may_return_numpy_arrays() -> None:
+    conv = pax.nn.Conv1D(1, 1, 1, w_init=lambda key, shape: np.ones(shape))  # type: ignore[arg-type,return-value]
+    assert isinstance(conv.weight, jax.Array)
+    assert conv(jnp.ones((1, 2, 1))).dtype == jnp.result_type(float)
+
+
+def test_initializers_that_are_false_are_not_the_default() -> None:
+    for options in ({"w_init": 0}, {"b_init": 0}):
+        with pytest.raises(ArgumentTypeError, match="Expecting a function as the initializer of"):
+            pax.nn.Conv1D(1, 1, 1, **options)  # type: ignore[arg-type]

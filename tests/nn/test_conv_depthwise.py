@@ -210,7 +210,7 @@ def test_what_is_no_key_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "where"), [(depthwise, "where: DepthwiseConv1D\n"), (separable, "where: DepthwiseConv1D\n")]
+    ("make", "where"), [(depthwise, "where: DepthwiseConv1D\n"), (separable, "where: SeparableConv1D\n")]
 )
 def test_inputs_are_checked(make: Any, where: str) -> None:
     with pytest.raises(ArgumentError, match="^Expecting 3 input channels. Get 7 channels.") as caught:

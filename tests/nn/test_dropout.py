@@ -144,3 +144,24 @@ def test_kd_51_other_rates_are_refused(rate: float) -> None:
 def test_a_missing_key_is_refused() -> None:
     with pytest.raises(ArgumentError, match=r"needs a PRNG key[^$]*fix:   dropout\(jax.random.key\(0\)"):
         pax.nn.dropout(None, 0.5, jnp.ones(2))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_rates_of_numpy_do_not_change_the_dtype(dtype: Any) -> None:
+    assert pax.nn.dropout(KEY, np.float64(0.5), jnp.ones(4, dtype)).dtype == dtype
+    drop = pax.nn.Dropout(np.float64(0.5))
+    assert type(drop.dropout_rate) is float
+    assert pax.purecall(drop, jnp.ones(4, dtype))[1].dtype == dtype
+
+
+@pytest.mark.parametrize("rate", ["0.5", None, [0.5]])
+def test_rates_are_numbers(rate: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting a number for `dropout_rate`.\n  where: Dropout"):
+        pax.nn.Dropout(rate)
+
+
+def test_what_is_no_key_or_no_array_is_refused() -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting a PRNG key for `rng_key`.\n  where: dropout"):
+        pax.nn.dropout(0, 0.5, jnp.ones(2))  # type: ignore[arg-type]
+    with pytest.raises(ArgumentTypeError, match="Expecting an array.\n  where: dropout\n  got:   'x'"):
+        pax.nn.dropout(KEY, 0.5, "x")  # type: ignore[arg-type]

@@ -190,3 +190,8 @@ def test_inputs_are_checked(equation: str, x_shape: tuple[int, ...], headline: s
         layer(equation, name="e")(jnp.ones(x_shape))
     got = ",".join(map(str, x_shape))
     assert str(caught.value) == f"{headline}\n  where: (e) Einsum\n  got:   float32[{got}]\n  want:  {want}"
+
+
+def test_a_list_is_no_equation() -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting a string for `equation`.\n  where: Einsum"):
+        pax.nn.Einsum(["...i,io->...o"], (2, 3))  # type: ignore[arg-type]

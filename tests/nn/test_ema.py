@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pax
-from pax.errors import ArgumentError, MutationError, StructureError
+from pax.errors import ArgumentError, ArgumentTypeError, MutationError, StructureError
 
 
 def averages(ema: pax.nn.EMA, *values: Any) -> list[Any]:
@@ -134,3 +134,50 @@ def test_kd_53_an_average_may_have_a_name() -> None:
 def test_kd_53_another_structure_is_refused() -> None:
     with pytest.raises(StructureError, match="different structures"):
         pax.purecall(pax.nn.EMA({"a": jnp.ones(())}, 0.5), {"b": jnp.ones(())})
+
+
+@pytest.mark.parametrize("debias", [False, True])
+def test_averages_of_python_numbers_are_traced_once(debias: bool) -> None:
+    traces = 0
+
+    @jax.jit
+    def step(ema: pax.nn.EMA, x: Any) -> pax.nn.EMA:
+        nonlocal traces
+        traces += 1
+        return pax.purecall(ema, x)[0]
+
+    ema = pax.nn.EMA({"a": 1.0, "b": 1}, 0.9, debias, allow_int=True)
+    for _ in range(2):
+        ema = step(ema, {"a": 2.0, "b": 2})
+    assert traces == 1
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(ema))
+
+
+@pytest.mark.parametrize("debias", [False, True])
+def test_keys_take_the_newest_value_if_allowed(debias: bool) -> None:
+    old, new = jax.random.key(0), jax.random.key(1)
+    _, key = pax.purecall(pax.nn.EMA(old, 0.9, debias, allow_int=True), new)
+    assert key.dtype == old.dtype
+    np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(new))
+
+
+def test_a_key_is_no_value_for_an_average_of_numbers() -> None:
+    with pytest.raises(StructureError, match=r"is of another kind.\n  where: EMA\n  got:   key<fry>\[\]"):
+        pax.purecall(pax.nn.EMA(jnp.array(1), 0.9, allow_int=True), jax.random.key(0))
+
+
+def test_averages_of_numpy_arrays_become_jax_arrays() -> None:
+    _, average = pax.purecall(pax.nn.EMA(np.ones(3), 0.9), np.ones(3))
+    assert isinstance(average, jax.Array)
+    assert average.dtype == jnp.result_type(float)
+
+
+def test_texts_are_no_values() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"Expecting an array.\n  got:   'one'\n  want:  a JAX or NumPy array"):
+        pax.nn.EMA("one", 0.9)
+
+
+@pytest.mark.parametrize("decay_rate", ["0.9", None, [0.9]])
+def test_decay_rates_are_numbers(decay_rate: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting a number for `decay_rate`.\n  where: EMA"):
+        pax.nn.EMA(1.0, decay_rate)

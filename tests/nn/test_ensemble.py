@@ -118,3 +118,23 @@ def test_what_is_no_ensemble_is_refused() -> None:
 def test_errors_of_members_name_their_place() -> None:
     with pytest.raises(ArgumentTypeError, match=r"where: modules\[0\].member \(Linear\)"):
         pax.purecall(pax.nn.Sequential(linears()), jnp.ones((2, 5)))
+
+
+@pytest.mark.parametrize(
+    ("in_axes", "kind", "text"),
+    [
+        ("a", ArgumentTypeError, "Expecting an axis for `in_axes`."),
+        ((0, 0), ArgumentError, "Expecting one axis per input for `in_axes`."),
+        (0, ArgumentError, "Expecting an input with an axis for the members.\n  where: Ensemble, input 0\n  got: "),
+        ((-3,), ArgumentError, "length 2 along axis -3"),
+    ],
+)
+def test_axes_of_members_are_checked(in_axes: Any, kind: Any, text: str) -> None:
+    with pytest.raises(kind) as caught:
+        pax.nn.Ensemble(lambda: pax.nn.Linear(2, 2), 2)(jnp.ones((3, 2)), in_axes=in_axes)
+    assert text in str(caught.value)
+
+
+def test_an_ensemble_can_be_made_from_an_iterator() -> None:
+    modules: Any = (pax.nn.Linear(2, 2) for _ in range(3))
+    assert len(pax.nn.Ensemble.from_modules(modules)) == 3

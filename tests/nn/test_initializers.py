@@ -157,6 +157,14 @@ def test_a_base_class_draws_nothing() -> None:
         _Drawn()._factor((3,), np.dtype("float32"))
 
 
+def test_constants_are_the_same_with_numpy() -> None:
+    with use_numpy():
+        fc = pax.nn.Linear(2, 3, w_init=Constant(2), b_init=Constant(0.5))
+    np.testing.assert_array_equal(fc.weight, np.full((2, 3), 2, np.float32))
+    np.testing.assert_array_equal(fc.bias, np.full(3, 0.5, np.float32))
+    assert fc.weight.dtype == jnp.float32
+
+
 def _weight() -> np.ndarray:
     return np.asarray(pax.nn.Linear(3, 4, rng_key=KEY).weight)
 
@@ -248,3 +256,8 @@ def test_arrays_of_one_value_are_not_shared(init: Any) -> None:
     assert fc.weight is not other.weight
     jax.jit(lambda weight: weight + 1, donate_argnums=0)(fc.weight)
     assert (other.weight == 1).all()
+
+
+def test_standard_deviations_are_numbers() -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting a number for `stddev`.\n  where: Normal"):
+        pax.nn.initializers.Normal("1")  # type: ignore[arg-type]

@@ -261,3 +261,9 @@ def test_sizes_are_checked(arguments: Any, error: type[Exception], text: str) ->
     with pytest.raises(error) as caught:
         pax.nn.KVCache(*arguments)
     assert str(caught.value).startswith(text)
+
+
+def test_what_is_no_array_cannot_be_appended() -> None:
+    cache = pax.nn.KVCache((), max_length=4, num_heads=1, head_size=2)
+    with pytest.raises(ArgumentTypeError, match="Expecting an array.\n  where: KVCache\n  got:   'x'"):
+        pax.module_and_value(cache.append)("x", "x")

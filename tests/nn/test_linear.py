@@ -1,5 +1,7 @@
 """pax.nn.Linear."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,6 +90,16 @@ def test_numpy_arrays_and_lists_are_inputs() -> None:
     np.testing.assert_array_equal(fc([[1.0, 1.0]]), want)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("dtype", [jnp.float64, "float64", np.complex128])
+def test_a_dtype_of_64_bits_needs_them_switched_on(dtype: object) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        layer(dtype=dtype)
+    assert str(caught.value).startswith("`dtype` has 64-bit numbers, which JAX has switched off.\n  where: Linear\n")
+    assert 'fix:   jax.config.update("jax_enable_x64", True)' in str(caught.value)
+    with x64():
+        assert layer(dtype=dtype).dtype == jnp.dtype(dtype)  # type: ignore[call-overload]
+
+
 def test_x64_weights_are_float64() -> None:
     with x64():
         assert layer().weight.dtype == jnp.float64
@@ -168,3 +180,18 @@ def test_other_things_than_one_key_are_refused(key: object) -> None:
 def test_an_initializer_of_another_shape_is_refused() -> None:
     with pytest.raises(ArgumentError, match=r"initializer of `bias`[^\n]*\n  where: Linear\n  got:   float32\[1\]"):
         layer(b_init=lambda key, shape: jnp.zeros(1))
+
+
+@pytest.mark.parametrize("value", ["x", 0, {}, object()])
+@pytest.mark.parametrize("argument", ["w_init", "b_init"])
+def test_initializers_are_functions(argument: str, value: Any) -> None:
+    """Those that are false, too: ``b_init=0`` is not the default."""
+    attribute = "weight" if argument == "w_init" else "bias"
+    with pytest.raises(ArgumentTypeError, match=f"function as the initializer of `{attribute}`.\n  where: Linear"):
+        pax.nn.Linear(2, 3, **{argument: value})
+
+
+@pytest.mark.parametrize("value", ["x", None, object(), [[1.0], [1.0, 2.0]]])
+def test_what_is_no_array_is_refused(value: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting an array.\n  where: Linear\n  got: "):
+        pax.nn.Linear(2, 3)(value)

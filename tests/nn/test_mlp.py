@@ -115,7 +115,8 @@ def test_fewer_than_two_sizes_are_refused(sizes: Any) -> None:
         pax.nn.MLP(sizes)
     assert str(caught.value) == (
         f"Expecting at least two sizes.\n  where: MLP\n  got:   sizes={sizes}\n"
-        "  want:  the sizes of input, hidden layers and output\n  fix:   MLP((in_dim, hidden_dim, out_dim))"
+        "  want:  the sizes of input, hidden layers and output, in a list or tuple\n"
+        "  fix:   MLP([in_dim, hidden_dim, out_dim])"
     )
 
 

@@ -14,6 +14,7 @@ from jax.test_util import check_grads
 
 import pax
 from helpers.precision import x64
+from pax.errors import ArgumentTypeError
 
 _KEY = jax.random.key(0)
 _SHAPE = (2, 4, 6)
@@ -200,3 +201,24 @@ def test_reverse_mode_keeps_one_array_of_the_size_of_the_input(case: Case) -> No
 def test_gradients_of_half_precision_inputs_have_their_dtype(case: Case) -> None:
     x = jnp.asarray(normal(), jnp.bfloat16)
     assert jax.grad(lambda x: jnp.sum(case.call(x)))(x).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        pax.nn.LayerNorm(2, -1, True, True),
+        pax.nn.RMSNorm(2),
+        pax.nn.GroupNorm(1, 2),
+        pax.nn.InstanceNorm(2),
+        pax.nn.BatchNorm1D(2).eval(),
+    ],
+    ids=lambda norm: type(norm).__name__,
+)
+def test_complex_numbers_are_refused(norm: Any) -> None:
+    """Their variance is the mean of the squared moduli, which the layers do not compute."""
+    with pytest.raises(ArgumentTypeError) as caught:
+        norm(jnp.ones((1, 3, 2), complex))
+    assert str(caught.value) == (
+        f"Expecting real numbers to normalise.\n  where: {type(norm).__name__}\n  got:   complex64[1,3,2]\n"
+        "  want:  integers or floating numbers\n  fix:   normalise x.real and x.imag, or jnp.abs(x)"
+    )

@@ -191,3 +191,8 @@ def test_another_number_of_features_is_refused() -> None:
 def test_arguments_of_the_modules_are_checked(make: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         make()
+
+
+def test_a_period_is_a_number() -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting a number for `max_period`.\n  where: SinusoidalPositions"):
+        pax.nn.SinusoidalPositions("1e4")  # type: ignore[arg-type]

@@ -333,3 +333,8 @@ def test_arguments_of_the_first_state_are_checked(cls: Any, arguments: Any, erro
 def test_sizes_are_checked(cls: Any, sizes: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=f"{text}\n  where: {cls.__name__}"):
         cls(*sizes)
+
+
+def test_the_bias_of_the_forget_gate_is_a_number() -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting a number for `forget_gate_bias`.\n  where: LSTM"):
+        pax.nn.LSTM(2, 3, forget_gate_bias="1")  # type: ignore[arg-type]

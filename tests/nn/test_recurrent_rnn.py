@@ -397,6 +397,50 @@ def test_a_cell_whose_step_cannot_be_repeated_is_refused(cell: Any, error: type[
     assert str(caught.value).startswith(text)
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, np.array([5, 0, 3], np.int8)], ids=["jax", "numpy"])
+def test_lengths_in_the_place_of_the_state_are_refused(lengths: Any) -> None:
+    with pytest.raises(ArgumentTypeError) as caught:
+        pax.nn.RNN(lstm())(sequence(), lengths)
+    assert str(caught.value) == (
+        "Expecting a state. Get integers, as for `lengths`.\n"
+        f"  where: RNN, state\n  got:   {pax.extend.describe(lengths)}\n  want:  a state of the cell\n"
+        "  fix:   rnn(x, lengths=lengths)"
+    )
+
+
+def test_a_state_may_be_integers() -> None:
+    class Count(pax.Module):
+        def initial_state(self, batch_size: int) -> jax.Array:
+            return jnp.zeros(batch_size, jnp.int32)
+
+        def __call__(self, state: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return state + jnp.ones_like(state), x
+
+    state, _ = pax.nn.RNN(Count())(sequence(), LENGTHS.astype(jnp.int32), return_state=True)
+    assert state.tolist() == [10, 5, 8]
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "fix"),
+    [
+        (jnp.ones((3, 5), jnp.int32), {}, "pax.nn.Embed(vocab_size, input_dim)(x)   # makes"),
+        (jnp.ones((3, 5), jnp.int32), {"lengths": LENGTHS}, "pax.nn.Embed(vocab_size, input_dim)(x)   # makes"),
+        (jnp.ones((3, 5)), {"lengths": LENGTHS}, "x[..., None]   # one feature"),
+        (jnp.ones((3, 5)), {"mask": jnp.ones((3, 5), jnp.bool_)}, "x[..., None]   # one feature"),
+    ],
+    ids=["tokens", "tokens with lengths", "numbers with lengths", "numbers with a mask"],
+)
+def test_an_input_without_an_axis_of_features_is_refused(x: Any, options: dict[str, Any], fix: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        pax.nn.RNN(lstm())(x, **options)
+    assert str(caught.value).startswith(
+        f"Expecting an input with an axis of features.\n  where: RNN\n  got:   {x.dtype}[3,5]\n"
+        f"  want:  (*batch, time, features)\n  fix:   {fix}"
+    )
+    with pytest.raises(ArgumentError, match=r"(.|\n)*want:  \(time, \*batch, features\)"):
+        pax.nn.RNN(lstm(), time_major=True)(x.T, **{k: v.T for k, v in options.items()})
+
+
 def test_a_state_without_batch_axes_cannot_be_masked() -> None:
     cell = Accumulator()
     assert pax.nn.RNN(cell)(sequence(5, 2)).shape == (5,)
@@ -414,3 +458,8 @@ def test_mistakes_in_a_step_name_the_place_of_the_layer() -> None:
     rnn = pax.nn.RNN(pax.nn.StackedCells(lstm(), pax.nn.GRU(4, 3)))
     with pytest.raises(ArgumentError, match=r"Get 3 features.\n  where: modules\[0\].cell.layers\[1\] \(GRU\)"):
         pax.purecall(pax.nn.Sequential(rnn), sequence())
+
+
+def test_a_list_is_no_way_to_merge() -> None:
+    with pytest.raises(ArgumentError, match="Expecting a known way to merge outputs for `merge`."):
+        pax.nn.Bidirectional(pax.nn.GRU(2, 3), pax.nn.GRU(2, 3), merge=["sum"])  # type: ignore[arg-type]

@@ -176,6 +176,21 @@ def test_other_things_than_cells_are_refused(which: int) -> None:
         pax.nn.Bidirectional(*cells)
 
 
+def test_lengths_in_the_place_of_the_states_are_refused() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"Get integers, as for `lengths`.\n  where: Bidirectional, state\n"):
+        pax.nn.Bidirectional(lstm(), gru())(sequence(), jnp.array([5, 0, 3]))  # type: ignore[arg-type]
+
+
+def test_tokens_in_the_place_of_features_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"Expecting an input with an axis of features.\n  where: forward \(RNN\)"):
+        pax.purecall(pax.nn.Bidirectional(lstm(), gru()), jnp.ones((3, 5), jnp.int32))
+
+
+def test_layers_of_a_stack_of_cells_are_given_one_by_one() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"^Expecting layers one by one(.|\n)*fix:   StackedCells\(\*layers\)"):
+        pax.nn.StackedCells([lstm()])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("state", [lstm().initial_state(2), [1, 2], (1,)], ids=["one", "list", "short"])
 def test_the_states_are_a_tuple_of_two(state: Any) -> None:
     with pytest.raises(ArgumentTypeError, match=r"Expecting a tuple of two states.\n  where: Bidirectional, state"):

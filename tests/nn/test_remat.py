@@ -159,10 +159,16 @@ def test_a_policy_function_made_anew_is_another_one() -> None:
     ("policy", "error", "message"),
     [
         ("hidden", ArgumentError, r"no policy of this name(.|\n)*fix:   policy=\('hidden',\)"),
+        (
+            "dots",
+            ArgumentError,
+            r"fix:   policy='dots_saveable'\n +policy='dots_with_no_batch_dims_saveable'\n +policy=\('dots',\)",
+        ),
+        ("everything_savable", ArgumentError, r"fix:   policy='everything_saveable'\n"),
         (3, ArgumentTypeError, "Expecting a policy for `policy`(.|\n)*got:   3\n  want:  one of 'everything_saveable'"),
         ((), ArgumentTypeError, "Expecting a policy"),
     ],
-    ids=["unknown", "number", "no names"],
+    ids=["unknown", "part of a name", "misspelt", "number", "no names"],
 )
 def test_unknown_policies_are_refused(policy: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
@@ -189,3 +195,14 @@ def test_errors_of_the_module_name_its_place() -> None:
     model = pax.nn.Sequential(pax.nn.remat(Deep()))
     with pytest.raises(ArgumentTypeError, match=r"where: modules\[0\].module.first \(Linear\)"):
         pax.purecall(model, jnp.ones((2, 5)))
+
+
+def test_errors_of_a_module_outside_name_no_place_inside() -> None:
+    outside = pax.nn.Sequential(Deep())
+
+    class CallsOutside(pax.Module):
+        def __call__(self, x: jax.Array) -> Any:
+            return pax.purecall(outside, x)[1]
+
+    with pytest.raises(ArgumentTypeError, match=r"where: modules\[0\].first \(Linear\)"):
+        pax.nn.remat(CallsOutside())(jnp.ones((2, 5)))

@@ -156,8 +156,60 @@ def test_kd_57_other_things_than_functions_are_refused(make: Any) -> None:
         make(3)
 
 
+@pytest.mark.parametrize(
+    ("layers", "fix"),
+    [
+        ([jnp.tanh], r"Sequential\(\*layers\)"),
+        ((jnp.tanh, jnp.sin), r"Sequential\(\*layers\)"),
+        (iter([jnp.tanh]), r"Sequential\(\*layers\)"),
+        ({"a": jnp.tanh}, r"Sequential\(\*layers.values\(\)\)"),
+    ],
+    ids=["list", "tuple", "iterator", "dictionary"],
+)
+def test_layers_are_given_one_by_one(layers: Any, fix: str) -> None:
+    with pytest.raises(
+        ArgumentTypeError, match=rf"^Expecting layers one by one(.|\n)*where: Sequential\n(.|\n)*{fix}$"
+    ):
+        pax.nn.Sequential(layers)
+
+
+def test_a_recurrent_cell_is_no_layer() -> None:
+    seq = pax.nn.Sequential(pax.nn.Linear(2, 3), pax.nn.GRU(3, 4))
+    with pytest.raises(ArgumentTypeError) as caught:
+        seq(jnp.ones((5, 2)))
+    assert str(caught.value) == (
+        "A recurrent cell is no layer: it takes a state and the input of one step.\n"
+        "  where: GRU\n"
+        "  got:   a call with one argument\n"
+        "  want:  cell(state, x)\n"
+        "  fix:   pax.nn.RNN(GRU(...))   # the cell applied to each step of a sequence"
+    )
+
+
+def test_other_type_errors_of_layers_are_not_touched() -> None:
+    class Cell(pax.Module):
+        def initial_state(self, batch_size: int) -> None: ...
+
+        def __call__(self, x: Any) -> Any:
+            raise TypeError("its own")
+
+    for layer in (Cell(), lambda x, y: x):
+        with pytest.raises(TypeError, match="its own|missing 1 required"):
+            pax.nn.Sequential(layer)(1)
+
+
 def test_identity() -> None:
     x = object()
     assert pax.nn.Identity()(x) is x
     assert repr(pax.nn.Identity(name="i")) == "(i) Identity"
     assert pax.nn.Identity(training=False).training is False
+
+
+@pytest.mark.parametrize("make", [pax.nn.Lambda, pax.nn.Sequential])
+def test_a_class_of_modules_is_no_layer(make: Any) -> None:
+    with pytest.raises(ArgumentTypeError) as caught:
+        make(pax.nn.Identity)
+    assert str(caught.value) == (
+        "Expecting a module, not its class.\n  where: Lambda\n  got:   the class `Identity`\n"
+        "  want:  a module or a function\n  fix:   Identity(...)"
+    )

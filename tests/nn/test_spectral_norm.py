@@ -172,3 +172,35 @@ def test_wrong_options_are_refused(options: dict[str, Any], error: Any, message:
 def test_errors_of_the_layer_name_its_place() -> None:
     with pytest.raises(ArgumentTypeError, match=r"where: modules\[0\].layer \(Linear\)"):
         pax.purecall(pax.nn.Sequential(linear()), jnp.ones((2, 5)))
+
+
+def test_a_weight_of_zeros_stays_zero_and_is_normalised_later() -> None:
+    fc = pax.nn.SpectralNorm(pax.nn.Linear(3, 2, w_init=jax.nn.initializers.zeros), rng_key=jax.random.key(0))
+    x = jnp.ones((4, 3))
+    for _ in range(2):
+        fc, y = pax.purecall(fc, x)
+    np.testing.assert_array_equal(fc.weight, np.zeros((3, 2)))
+    assert np.isfinite(y).all()
+    gradients = jax.grad(lambda layer: fc.replace(layer=layer).eval()(x).sum())(fc.layer)
+    assert np.isfinite(gradients.weight).all()
+    fc = fc.replace(layer=fc.layer.replace(weight=jnp.eye(3, 2) * 5))
+    for _ in range(5):
+        fc, _ = pax.purecall(fc, x)
+    assert float(jnp.linalg.norm(fc.weight, 2)) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "headline"),
+    [
+        ({"eps": "small"}, "Expecting a number for `eps`."),
+        ({"axis": 1.0}, "Expecting an integer for `axis`."),
+    ],
+)
+def test_arguments_of_other_types_are_refused(options: Any, headline: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=f"{headline}\n  where: SpectralNorm"):
+        pax.nn.SpectralNorm(pax.nn.Linear(3, 2), **options)
+
+
+def test_an_attribute_is_a_name() -> None:
+    with pytest.raises(AttributeNameError, match="The layer has no array `1`."):
+        pax.nn.SpectralNorm(pax.nn.Linear(3, 2), attribute=1)  # type: ignore[arg-type]

@@ -312,6 +312,14 @@ def test_blocks_can_be_taken_out() -> None:
             stacked[index]
 
 
+def test_a_slice_is_a_tuple_of_blocks() -> None:
+    stacked = stack()
+    blocks = list(stacked)
+    for part in (slice(1), slice(-2, None), slice(None, None, -1), slice(3, 9)):
+        assert type(stacked[part]) is tuple
+        assert_close(list(stacked[part]), blocks[part])
+
+
 def test_a_block_can_be_exchanged() -> None:
     stacked, other = stack(), Block()
     changed = stacked.set(-2, other)
@@ -443,3 +451,14 @@ def test_a_call_must_not_change_the_structure() -> None:
 
     with pytest.raises(StructureError, match="must not change the structure(.|\n)*note: got 'used', want 'new'"):
         pax.purecall(pax.nn.Stack(Changes, 2), X)
+
+
+@pytest.mark.parametrize(("unroll", "kind"), [(0, ArgumentError), ("2", ArgumentTypeError)])
+def test_unroll_is_checked(unroll: Any, kind: Any) -> None:
+    with pytest.raises(kind, match="`unroll`.\n  where: Stack"):
+        pax.nn.Stack(lambda: pax.nn.Linear(2, 2), 2, unroll=unroll)
+
+
+def test_a_stack_can_be_made_from_an_iterator() -> None:
+    modules: Any = (pax.nn.Linear(2, 2) for _ in range(3))
+    assert len(pax.nn.Stack.from_modules(modules)) == 3

@@ -176,6 +176,20 @@ def test_wrong_ties_are_refused(ties: dict[str, str], message: str) -> None:
         pax.nn.Tied(Autoencoder(), ties)
 
 
+@pytest.mark.parametrize(
+    ("path", "fix"),
+    [
+        ("decoder/weight", '"decoder.weight"'),
+        ("layers/0/weight", '"layers[0].weight"'),
+        ("layers/0", '"layers[0]"'),
+    ],
+)
+def test_a_path_with_slashes_is_shown_with_dots(path: str, fix: str) -> None:
+    with pytest.raises(ArgumentError, match="no array at the path of a tie") as caught:
+        pax.nn.Tied(Autoencoder(), {path: "encoder.weight.T"})
+    assert caught.value.fix == f"{fix}   # the path of a tie is written like Python"
+
+
 def test_a_target_has_one_source() -> None:
     model = pax.nn.Sequential(*(pax.nn.Linear(4, 4) for _ in range(3)))
     with pytest.raises(ArgumentError, match="it is a target twice"):
@@ -217,3 +231,8 @@ def test_a_call_that_changes_a_tied_array_is_noticed() -> None:
 def test_errors_of_the_model_name_their_place() -> None:
     with pytest.raises(ArgumentTypeError, match=r"where: modules\[0\].model.encoder \(Linear\)"):
         pax.purecall(pax.nn.Sequential(tied()), jnp.ones((2, 5)))
+
+
+def test_ties_are_a_dictionary() -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting a dictionary for `ties`.\n  where: Tied\n  got:   a list"):
+        pax.nn.Tied(pax.nn.Sequential(pax.nn.Linear(2, 2)), [("a", "b")])  # type: ignore[arg-type]

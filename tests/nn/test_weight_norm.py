@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pax
-from pax.errors import ArgumentError, MutationError
+from pax.errors import ArgumentError, ArgumentTypeError, MutationError
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (2, 4))
@@ -101,3 +101,8 @@ def test_states_of_the_layer_change() -> None:
     assert int(updated.layer.count) == 1  # type: ignore[attr-defined]
     with pytest.raises(MutationError):
         module(X)
+
+
+def test_an_axis_is_an_integer() -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting an integer for `axis`.\n  where: WeightNorm"):
+        pax.nn.WeightNorm(pax.nn.Linear(3, 2), axis=1.0)  # type: ignore[arg-type]

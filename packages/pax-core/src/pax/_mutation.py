@@ -87,9 +87,11 @@ def require_session(module: Any, attribute: str, action: str) -> Session:
         return session
     path = ""
     got = f"{action} outside of any `pax.pure` function"
+    changes_in_training = action == "an assignment" and getattr(module, "_training", False)
+    advice = "model = model.eval()  # for inference: states stay as they are\n" if changes_in_training else ""
     fix = (
         "model, output = pax.purecall(model, x)  # and go on with the returned model\n"
-        f"model = model.replace({attribute}=...)  # to change it from outside"
+        f"{advice}model = model.replace({attribute}=...)  # to change it from outside"
     )
     for open_session in reversed(_local.stack):
         path = path or find_path(open_session.roots, module)

@@ -103,8 +103,8 @@ class Transformer(Module):
 
     Shapes:
         h: ``(B, T, dim)``, or with any other number of leading axes, none included.
-        mask: ``(B, T)``; true or non-zero: a real position, else padding, which can be anywhere. No additive mask, which
-            has 0 for the real positions: give ``mask == 0``.
+        mask: ``(B, T)``; true or non-zero: a real position, else padding, which can be anywhere. Not what is meant is
+            an additive mask, with 0 for the real positions: give ``mask == 0``.
         output: as ``h``, in ``dtype``; by default in the promoted dtype of input and weights.
     Parameters:
         those of ``layers``, a list of dictionaries of ``attention``, ``attn_layer_norm``, ``dense_layer_norm`` and

@@ -53,11 +53,13 @@ def check_not_additive(mask: jax.Array, *, module: Any) -> None:
         return
     # In NumPy: inside of `jit` operations of JAX are traced, even those on known values.
     values = np.asarray(mask)
-    if not (values >= 0).all():
+    with np.errstate(invalid="ignore"):  # bfloat16 warns of comparisons with NaN
+        is_wrong, has_nan = not (values >= 0).all(), bool(np.isnan(values).any())
+    if is_wrong:
         raise ArgumentError(
             "Expecting a mask that is not zero where to attend. Get an additive mask.",
             module=module,
-            got=f"{describe(mask)} with values that are {'NaN' if np.isnan(values).any() else 'negative'}",
+            got=f"{describe(mask)} with values that are {'NaN' if has_nan else 'negative'}",
             want="booleans, true: attend; or numbers, zero: do not attend",
             fix="mask == 0   # of a mask to add to the logits: 0 where to attend, -inf elsewhere",
         )

@@ -87,7 +87,7 @@ class EMA(StateModule):
             StructureError: another structure or other shapes than those of the averages.
             MutationError: in train mode, outside of ``pax.purecall`` or ``pax.pure``.
         """
-        xs = jax.tree.map(as_array, xs)
+        xs = jax.tree.map(strongly_typed, xs)
         self._check_floats(xs, "new")
         if not self.training:
             return self.averages
@@ -96,7 +96,7 @@ class EMA(StateModule):
             has_keys = _is_key(average) or _is_key(value)
             if average.shape != value.shape or (has_keys and average.dtype != value.dtype):
                 raise StructureError(
-                    "The new value of an average has another shape, or is of another kind.",
+                    f"The new value of an average {'is of another kind' if has_keys else 'has another shape'}.",
                     module=self,
                     where=jax.tree_util.keystr(path) or None,
                     got=describe(value),

@@ -4,8 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from pax import Module
+from pax.errors import ArgumentError, ArgumentTypeError
+from pax.extend import describe
 from pax.nn._inner_call import Changes, call_and_changes, errors_located_in, with_changes
 from pax.nn._stacking import StackedModules, check_leading_axis, make_modules
 
@@ -99,10 +102,14 @@ class Ensemble(StackedModules):
             A pytree of arrays ``(size, ...)``.
 
         Raises:
+            ArgumentError: an input has no axis of length ``size`` where ``in_axes`` says, or it is not as long as
+                ``args``.
+            ArgumentTypeError: ``in_axes`` is none of these.
             StructureError: an array of the members has no first axis of length ``size``.
             MutationError: the members change their states, outside of ``pax.purecall`` or ``pax.pure``.
         """
         check_leading_axis(self.member, self.size, what="member", module=self)
+        self._check_in_axes(in_axes, args)
         leaves, structure = jax.tree.flatten(self.member)
 
         def call(leaves: list[Any], args: tuple[Any, ...]) -> tuple[Changes, Any]:
@@ -113,6 +120,30 @@ class Ensemble(StackedModules):
         if changes:
             self.member = with_changes(self.member, changes)
         return outputs
+
+    def _check_in_axes(self, in_axes: Any, args: tuple[Any, ...]) -> None:
+        """Checks the axes of whole inputs; those within a tree of arrays are checked by ``jax.vmap``."""
+        want = f"None, an int, or a tuple with one of these for each of the {len(args)} inputs"
+        got = f"in_axes={in_axes!r}"
+        if in_axes is not None and type(in_axes) not in (int, tuple):
+            raise ArgumentTypeError("Expecting an axis for `in_axes`.", module=self, got=got, want=want)
+        axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(args)
+        if len(axes) != len(args):
+            raise ArgumentError("Expecting one axis per input for `in_axes`.", module=self, got=got, want=want)
+        for index, (axis, arg) in enumerate(zip(axes, args, strict=True)):
+            if type(axis) is not int:
+                continue
+            for leaf in jax.tree.leaves(arg):
+                shape = np.shape(leaf)
+                if not -len(shape) <= axis < len(shape) or shape[axis] != self.size:
+                    raise ArgumentError(
+                        "Expecting an input with an axis for the members.",
+                        module=self,
+                        where=f"input {index}",
+                        got=describe(leaf),
+                        want=f"length {self.size} along axis {axis}",
+                        fix="leave out in_axes to give all members the same input",
+                    )
 
     def __repr__(self) -> str:
         return self._repr({"size": self.size})

@@ -95,8 +95,8 @@ class MLP(Module):
                 "Expecting at least two sizes.",
                 where="MLP",
                 got=f"sizes={sizes}",
-                want="the sizes of input, hidden layers and output",
-                fix="MLP((in_dim, hidden_dim, out_dim))",
+                want="the sizes of input, hidden layers and output, in a list or tuple",
+                fix="MLP([in_dim, hidden_dim, out_dim])",
             )
         self.sizes = tuple(positive_int(size, what="sizes", where="MLP") for size in sizes)
         self.activate_final = activate_final

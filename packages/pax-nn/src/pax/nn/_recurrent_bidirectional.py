@@ -12,7 +12,7 @@ from pax.errors import ArgumentError, ArgumentTypeError
 from pax.extend import describe
 from pax.nn._dtypes import AnyArray, to_common_dtype
 from pax.nn._recurrent_cells import Cell, check_cell
-from pax.nn._recurrent_rnn import RNN
+from pax.nn._recurrent_rnn import RNN, check_no_lengths
 
 _MERGES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "concat": lambda a, b: jnp.concatenate([a, b], axis=-1),
@@ -88,7 +88,7 @@ class Bidirectional(Module):
         super().__init__(name=name)
         check_cell(forward_cell, what="forward_cell", where="Bidirectional")
         check_cell(backward_cell, what="backward_cell", where="Bidirectional")
-        if merge is not None and not (isinstance(merge, str) and merge in _MERGES):
+        if merge is not None and merge not in list(_MERGES):
             raise ArgumentError(
                 "Expecting a known way to merge outputs for `merge`.",
                 where="Bidirectional",
@@ -131,6 +131,7 @@ class Bidirectional(Module):
             ArgumentTypeError: ``state`` is no tuple of two.
             PaxError: as in :class:`RNN`.
         """
+        check_no_lengths(state, None, None, module=self)
         if state is not None and (type(state) is not tuple or len(state) != 2):
             raise ArgumentTypeError(
                 "Expecting a tuple of two states.", module=self, where="state", got=describe(state), want="(a, b)"

@@ -139,12 +139,15 @@ class RNN(Module):
         time_axis = 0 if self.time_major else x.ndim - 1 - self.num_feature_axes
         steps = jnp.moveaxis(x, time_axis, 0)
         batch = steps.shape[1 : x.ndim - self.num_feature_axes]
+        self._check_features(x, batch, lengths, mask)
         valid = self._valid_steps(steps, batch, lengths, mask)
         if valid is not None:
             # Also in the backward pass: 0 times the derivative at a NaN would be NaN.
             present = jnp.expand_dims(valid, tuple(range(valid.ndim, x.ndim)))
             steps = jnp.where(present, steps, jnp.zeros_like(steps))
-        if state is None:
+        if state is not None:
+            check_no_lengths(state, self.cell, batch, module=self)
+        else:
             state = self.cell.initial_state(batch[0] if len(batch) == 1 else batch)
         cell, state, ys = scan_cell(
             self.cell, state, steps, batch, valid, reverse=self.reverse, unroll=self.unroll, remat=self.remat
@@ -154,6 +157,26 @@ class RNN(Module):
         ys = jax.tree.map(lambda y: jnp.moveaxis(y, 0, time_axis), ys)
         wanted = self.return_state if return_state is None else return_state
         return (state, ys) if wanted else ys
+
+    def _check_features(self, x: jax.Array, batch: tuple[int, ...], lengths: Any, mask: Any) -> None:
+        """Refuses an input whose last axis is that of the time, as far as this can be told."""
+        without = x.shape[1:] if self.time_major else x.shape[:-1]
+        masked = (lengths is not None and np.shape(lengths) == without != batch) or (
+            mask is not None and np.shape(mask) == x.shape
+        )
+        size = getattr(self.cell, "input_dim", None)
+        is_index = jnp.issubdtype(x.dtype, jnp.integer)
+        numbers = is_index and x.ndim == 2 and isinstance(size, int) and x.shape[-1] != size
+        if self.num_feature_axes == 1 and (masked or numbers):
+            raise ArgumentError(
+                "Expecting an input with an axis of features.",
+                module=self,
+                got=describe(x),
+                want="(time, *batch, features)" if self.time_major else "(*batch, time, features)",
+                fix="pax.nn.Embed(vocab_size, input_dim)(x)   # makes features of the numbers of tokens"
+                if is_index
+                else "x[..., None]   # one feature",
+            )
 
     def _valid_steps(
         self, steps: jax.Array, batch: tuple[int, ...], lengths: AnyArray | None, mask: AnyArray | None
@@ -201,3 +224,33 @@ class RNN(Module):
     def __repr__(self) -> str:
         options = {"time_major": self.time_major, "reverse": self.reverse}
         return self._repr({name: True for name, value in options.items() if value} or None)
+
+
+def check_no_lengths(state: Any, cell: Any, batch: tuple[int, ...] | None, *, module: Any) -> None:
+    """Refuses lengths in the place of the state.
+
+    Args:
+        state: what was given as the state.
+        cell: the cell, whose states could be such numbers, too; ``None``: they cannot.
+        batch: the sizes of the batch axes, which lengths have; ``None``: whatever they are.
+        module: the layer, for the error text.
+
+    Raises:
+        ArgumentTypeError: ``state`` is an array of integers, and states of the cell are not.
+    """
+    if not isinstance(state, jax.Array | np.ndarray) or not jnp.issubdtype(state.dtype, jnp.integer):
+        return
+    if batch is not None and state.shape != batch:
+        return
+    if cell is not None:
+        usual = cell.initial_state(batch[0] if batch is not None and len(batch) == 1 else batch)
+        if isinstance(usual, jax.Array | np.ndarray) and jnp.issubdtype(usual.dtype, jnp.integer):
+            return
+    raise ArgumentTypeError(
+        "Expecting a state. Get integers, as for `lengths`.",
+        module=module,
+        where="state",
+        got=describe(state),
+        want="a state of the cell" if cell is not None else "a tuple of two states",
+        fix="rnn(x, lengths=lengths)",
+    )

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from pax import Module
 from pax.errors import ArgumentError, ArgumentTypeError
 from pax.extend import describe
-from pax.nn._sequential import Layer, as_module
+from pax.nn._sequential import Layer, as_modules
 
 
 class StackedCells(Module):
@@ -50,7 +50,7 @@ class StackedCells(Module):
             SharedNodeError: the same module is given twice.
         """
         super().__init__(name=name)
-        self.layers = tuple(map(as_module, layers))
+        self.layers = as_modules(layers, where=type(self).__name__)
         if not self._cells():
             raise ArgumentError(
                 "Expecting at least one recurrent cell.",

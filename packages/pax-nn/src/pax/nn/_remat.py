@@ -1,5 +1,6 @@
 """Computing a module again in the backward pass instead of keeping its intermediate results."""
 
+import difflib
 import functools
 from collections.abc import Callable
 from typing import Any, overload
@@ -27,7 +28,10 @@ def check_policy(policy: Any, *, what: str, where: str) -> Policy:
     want = f"one of {', '.join(map(repr, _POLICIES))}, a tuple of names, or a function of jax.checkpoint_policies"
     if isinstance(policy, str):
         if policy not in _POLICIES:
-            fix = f"{what}=({policy!r},)   # to keep what jax.ad_checkpoint.checkpoint_name(x, {policy!r}) marks"
+            near = [name for name in _POLICIES if policy and policy.lower() in name]
+            near = near or difflib.get_close_matches(policy, _POLICIES)
+            fix = "".join(f"{what}={name!r}\n" for name in near)
+            fix += f"{what}=({policy!r},)   # to keep what jax.ad_checkpoint.checkpoint_name(x, {policy!r}) marks"
             raise ArgumentError(
                 f"There is no policy of this name for `{what}`.", where=where, got=repr(policy), want=want, fix=fix
             )

@@ -13,7 +13,7 @@ from pax.nn._dtypes import promote_dtypes
 from pax.nn._inner_call import call_and_changes, errors_located_in, with_changes
 
 
-def check_weight(layer: Any, attribute: str, axis: int | None, *, min_axes: int, where: str) -> tuple[Any, int]:
+def check_weight(layer: Any, attribute: Any, axis: int | None, *, min_axes: int, where: str) -> tuple[Any, int]:
     """Returns the weight of a layer, and its axis of output channels, counted from the front.
 
     Args:

@@ -1,7 +1,8 @@
 """Layers in a row, functions as layers, and the layer that does nothing."""
 
+import inspect
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pax import Module
@@ -42,14 +43,21 @@ class Lambda(Module):
             ArgumentTypeError: ``func`` is not callable, or the class of a module.
         """
         super().__init__(name=name)
-        is_class = isinstance(func, type) and issubclass(func, Module)
-        if is_class or not callable(func):
+        if isinstance(func, type) and issubclass(func, Module):
+            raise ArgumentTypeError(
+                "Expecting a module, not its class.",
+                where="Lambda",
+                got=f"the class {describe(func)}",
+                want="a module or a function",
+                fix=f"{func.__name__}(...)",
+            )
+        if not callable(func):
             raise ArgumentTypeError(
                 "Expecting a function.",
                 where="Lambda",
-                got=f"the class {describe(func)}" if is_class else describe(func),
-                want="a module, not its class, or a function" if is_class else "a callable",
-                fix=f"{func.__name__}(...)" if is_class else "Lambda(jax.nn.relu)",
+                got=describe(func),
+                want="a callable",
+                fix="Lambda(jax.nn.relu)",
             )
         self.func = func
 
@@ -119,16 +127,22 @@ class Sequential(Module):
             SharedNodeError: the same module is given twice.
         """
         super().__init__(name=name)
-        self.modules = tuple(map(as_module, layers))
+        self.modules = as_modules(layers, where=type(self).__name__)
 
     def __call__(self, x: Any) -> Any:
         """Returns the output of the last layer.
 
         Raises:
+            ArgumentTypeError: a layer is a recurrent cell, which cannot be called with one argument.
             MutationError: a layer changes its state, outside of ``pax.purecall`` or ``pax.pure``.
         """
         for module in self.modules:
-            x = module(x)  # type: ignore[operator]  # modules need not be callable, these are
+            try:
+                x = module(x)  # type: ignore[operator]  # modules need not be callable, these are
+            except TypeError as error:
+                if hasattr(module, "initial_state") and not _takes_one_argument(module):
+                    raise _a_cell_is_no_layer(module) from error
+                raise
         return x
 
     def __len__(self) -> int:
@@ -164,3 +178,38 @@ class Sequential(Module):
 def as_module(layer: Layer) -> Module:
     """Returns a module itself, and a function as a :class:`Lambda`."""
     return layer if isinstance(layer, Module) else Lambda(layer)
+
+
+def as_modules(layers: tuple[Any, ...], *, where: str) -> tuple[Module, ...]:
+    """Returns the arguments of a constructor that collects layers, as modules.
+
+    Raises:
+        ArgumentTypeError: one is not callable.
+    """
+    if len(layers) == 1 and isinstance(layers[0], list | tuple | Mapping | Iterator) and not callable(layers[0]):
+        raise ArgumentTypeError(
+            "Expecting layers one by one, not in a list.",
+            where=where,
+            got=describe(layers[0]),
+            want="a module or a function for each argument",
+            fix=f"{where}(*layers{'.values()' if isinstance(layers[0], Mapping) else ''})",
+        )
+    return tuple(map(as_module, layers))
+
+
+def _takes_one_argument(module: Any) -> bool:
+    try:
+        inspect.signature(module).bind(None)
+    except TypeError:
+        return False
+    return True
+
+
+def _a_cell_is_no_layer(module: Module) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        "A recurrent cell is no layer: it takes a state and the input of one step.",
+        module=module,
+        got="a call with one argument",
+        want="cell(state, x)",
+        fix=f"pax.nn.RNN({type(module).__name__}(...))   # the cell applied to each step of a sequence",
+    )

@@ -103,7 +103,8 @@ class SpectralNorm(Module):
             name: shown before the class in summaries.
 
         Raises:
-            ArgumentTypeError: ``layer`` is no callable module, ``num_steps`` or ``axis`` no integer, ``eps`` no number, or ``rng_key`` no key.
+            ArgumentTypeError: ``layer`` is no callable module, ``num_steps`` or ``axis`` no integer, ``eps`` no number,
+                or ``rng_key`` no key.
             AttributeNameError: the layer has no array of this name.
             ArgumentError: the array has less than two axes or no such axis, ``num_steps`` is below 1, or ``eps`` is not
                 above 0.

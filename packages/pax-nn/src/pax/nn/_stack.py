@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import jax.tree_util as jtu
 
 from pax import Module
@@ -96,8 +95,8 @@ class Stack(StackedModules):
             name: shown before the class in summaries.
 
         Raises:
-            ArgumentError: ``num_layers`` or ``unroll`` is below 1, there is no such policy, or ``make_block`` returned the same
-                object twice.
+            ArgumentError: ``num_layers`` or ``unroll`` is below 1, there is no such policy, or ``make_block`` returned
+                the same object twice.
             ArgumentTypeError: ``make_block`` is no function, or returns no module, or ``unroll`` is no integer.
             StructureError: the blocks differ in more than the values of their arrays.
         """

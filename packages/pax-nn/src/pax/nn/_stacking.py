@@ -48,16 +48,14 @@ def stack_modules(modules: Sequence[Any], *, where: str) -> Any:
     """Returns one module whose arrays are those of all ``modules``, along a new first axis.
 
     Args:
-        modules: modules of equal structure, shapes and dtypes.
+        modules: at least one; of equal structure, shapes and dtypes.
         where: the class for which this is, for error texts.
 
     Raises:
         ArgumentTypeError: one of them is no module.
-        ArgumentError: there is none, or the same one twice.
+        ArgumentError: one is there twice.
         StructureError: they differ in more than the values of their arrays.
     """
-    if not modules:
-        raise ArgumentError("Expecting at least one module.", where=where, got="none", want="one or more modules")
     for index, module in enumerate(modules):
         if not isinstance(module, Module):
             raise ArgumentTypeError(
@@ -142,15 +140,17 @@ class StackedModules(Module):
         number: int = getattr(self, self._size)
         return number
 
-    def __getitem__(self, index: int) -> Any:
-        """Returns one of the modules, with its own part of the arrays.
+    def __getitem__(self, index: Any) -> Any:
+        """Returns one of the modules, with its own part of the arrays, or a tuple of modules for a slice.
 
         Args:
-            index: its number, counted from the end if negative.
+            index: its number, counted from the end if negative; or a slice.
 
         Raises:
             IndexError: there is none of this number.
         """
+        if isinstance(index, slice):
+            return tuple(map(self.__getitem__, range(len(self))[index]))
         number = operator.index(index)
         if not -len(self) <= number < len(self):
             raise IndexError(f"{type(self).__qualname__} has {len(self)} modules, there is no number {number}")

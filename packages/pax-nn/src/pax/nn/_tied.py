@@ -1,5 +1,6 @@
 """One array used at several places of a model."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -176,6 +177,9 @@ class _Resolver:
                     where="Tied",
                     got=f'"{path}"',
                     want="the path of an array, or of a module with trained arrays:\n" + self._listing(),
+                    fix=f'"{_without_slashes(path)}"   # the path of a tie is written like Python'
+                    if "/" in path
+                    else None,
                 )
         if [path[len(target) :] for path in targets] != [path[len(source) :] for path in sources]:
             raise ArgumentError(
@@ -207,3 +211,7 @@ class _Resolver:
                 want=describe(want),
                 fix=f'Tied(model, {{"{target}": "{source}.T"}})' if fits else None,
             )
+
+
+def _without_slashes(path: str) -> str:
+    return re.sub(r"/(\d+)(?=/|$|\.)", r"[\1]", path).replace("/", ".")
