@@ -9,6 +9,8 @@ import pytest
 
 import opax
 import pax
+from helpers.traces import TraceCounter
+from helpers.treedefs import treedef
 
 OPTIMIZERS = pytest.mark.parametrize(
     "factory",
@@ -86,3 +88,34 @@ def test_moving_averages_have_no_updates(factory: Any) -> None:
     updates, _ = opax.transform_gradients(params, factory(params), params)
     pax.assert_structure_equal(updates, params)
     assert updates.ema_mean.averages == pax.EmptyNode()
+
+
+class _Autoencoder(pax.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = pax.nn.Linear(4, 2, rng_key=jax.random.key(0))
+        self.decoder = pax.nn.Linear(2, 4, rng_key=jax.random.key(1))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.decoder(jnp.tanh(self.encoder(x)))
+
+
+def test_tied_weights_are_trained_together_and_traced_once() -> None:
+    def tied() -> pax.nn.Tied:
+        return pax.nn.Tied(_Autoencoder(), {"decoder.weight": "encoder.weight.T"})
+
+    x = jax.random.normal(jax.random.key(2), (2, 4))
+
+    @TraceCounter
+    def step(module: Any, optimizer: Any) -> Any:
+        value, grads = pax.value_and_grad(lambda module: jnp.sum((module(x) - x) ** 2))(module)
+        return *opax.apply_gradients(module, optimizer, grads), value
+
+    module, values = tied(), []
+    optimizer = opax.sgd(0.05)(module.parameters())
+    for _ in range(10):
+        module, optimizer, value = step(module, optimizer)
+        values.append(float(value))
+    assert values[-1] < 0.7 * values[0]
+    assert step.traces == 1
+    assert treedef(module) == treedef(tied())

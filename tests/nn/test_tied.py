@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import opax
 import pax
-from helpers.traces import TraceCounter
 from helpers.treedefs import treedef
 from pax.errors import ArgumentError, ArgumentTypeError, MutationError, SharedNodeError, StructureError
 
@@ -101,25 +99,6 @@ def test_modules_share_their_parameters_and_keep_their_states() -> None:
 
 def test_summary_says_what_is_tied() -> None:
     assert tied().summary().splitlines()[:2] == ["Tied(decoder.weight=encoder.weight.T)", "└── Autoencoder"]
-
-
-def test_it_trains_with_an_optimizer() -> None:
-    module = tied()
-    optimizer = opax.sgd(0.05)(module.parameters())
-
-    @TraceCounter
-    def step(module: Any, optimizer: Any) -> Any:
-        value, gradients = jax.value_and_grad(loss)(module)
-        module, optimizer = opax.apply_gradients(module, optimizer, gradients.parameters())
-        return module, optimizer, value
-
-    values = []
-    for _ in range(10):
-        module, optimizer, value = step(module, optimizer)
-        values.append(float(value))
-    assert values[-1] < 0.7 * values[0]
-    assert step.traces == 1
-    assert treedef(module) == treedef(tied())
 
 
 def test_state_dictionaries_and_pickles() -> None:
