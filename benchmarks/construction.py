@@ -6,6 +6,9 @@ each array. "PAX, NumPy" is ``pax.nn.initializers.use_numpy``, "PAX, abstract" i
 Time is that on the wall, with JAX and the library imported and the device started before.
 """
 
+# The other libraries may be absent where types are checked; everything of them is Any there.
+# mypy: allow-subclassing-any, allow-untyped-decorators, no-warn-return-any
+
 import functools
 import importlib.util
 import json

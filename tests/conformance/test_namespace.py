@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,8 @@ import pytest
 
 _PACKAGES = Path(__file__).parents[2] / "packages"
 
-_NN_NAMES = (
-    "nn nets Linear Embed Conv1D Conv2D Conv1DTranspose Conv2DTranspose BatchNorm1D BatchNorm2D LayerNorm GroupNorm "
-    "Dropout dropout VanillaRNN VanillaRNNState LSTM LSTMState GRU GRUState MultiHeadAttention Sequential Lambda "
-    "Identity EMA avg_pool max_pool"
-).split()
+_LISTED = tomllib.loads((Path(__file__).parent / "public_names.toml").read_text())
+_NN_NAMES = ("nn", "nets", *_LISTED["pax.nn"]["names"])
 _ABSENT = {name: "pax-nn" for name in _NN_NAMES} | {
     name: "pax-experimental" for name in ("experimental", "apply_mp_policy", "unwrap_mp_policy")
 }
