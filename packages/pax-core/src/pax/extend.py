@@ -13,8 +13,10 @@ from pax._mutation import Session, session_of
 from pax._node import is_exposed, seal_node
 from pax._paths import describe as describe
 from pax._random import check_key as check_key
+from pax._selection import Selector as Selector
+from pax._selection import select as select
 
-__all__ = ["check_key", "describe", "is_mutable", "is_tracer", "modules_in", "mutation_session"]
+__all__ = ["Selector", "check_key", "describe", "is_mutable", "is_tracer", "modules_in", "mutation_session", "select"]
 
 
 @contextmanager

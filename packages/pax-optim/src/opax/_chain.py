@@ -1,17 +1,13 @@
 """Transformations in a row."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from opax._factory import Factory
+from opax._factory import Factory, TransformationFactory, create
+from opax._parts import as_leaves
 from opax._transformation import GradientTransformation
-from pax.errors import ArgumentError, ArgumentTypeError, StructureError
-from pax.extend import describe
-
-TransformationFactory = Callable[[Any], GradientTransformation]
-"""A factory such as ``opax.scale(0.1)``, a subclass of ``GradientTransformation``, any function of the parameters."""
+from pax.errors import ArgumentError, StructureError
 
 
 class Chain(GradientTransformation):
@@ -56,8 +52,11 @@ class Chain(GradientTransformation):
             )
         self.flatten = flatten
         self.strict = strict
-        content = jax.tree.leaves(params) if self._keeps_leaves else params
-        self.transforms = [_create(factory, content) for factory in transformations]
+        if self._keeps_leaves:
+            with as_leaves(params) as leaves:
+                self.transforms = [create(factory, leaves, where="chain") for factory in transformations]
+        else:
+            self.transforms = [create(factory, params, where="chain") for factory in transformations]
 
     @property
     def _keeps_leaves(self) -> bool:
@@ -105,28 +104,6 @@ class Chain(GradientTransformation):
     def __getitem__(self, index: Any) -> Any:
         """Returns a transformation, or a list of them for a slice."""
         return self.transforms[index]
-
-
-def _create(factory: Any, params: Any) -> GradientTransformation:
-    if isinstance(factory, GradientTransformation):
-        raise ArgumentTypeError(
-            "Expecting transformations without parameters.",
-            where="chain",
-            got=f"an optimizer, `{factory!r}`, that was created for some parameters",
-            want="what `opax.scale(0.1)` returns, or a subclass of `GradientTransformation`",
-            fix="opax.chain(opax.scale(0.1))(params)   # not opax.chain(opax.scale(0.1)(params))",
-        )
-    transform = factory(params) if callable(factory) else factory
-    if not isinstance(transform, GradientTransformation):
-        raise ArgumentTypeError(
-            "Expecting functions that return a `GradientTransformation`.",
-            where="chain",
-            got=describe(transform)
-            if transform is factory
-            else f"{describe(factory)}, which returns {describe(transform)}",
-            want="what `opax.scale(0.1)` returns, or a subclass of `GradientTransformation`",
-        )
-    return transform
 
 
 def chain(*transformations: TransformationFactory) -> Factory[Chain]:

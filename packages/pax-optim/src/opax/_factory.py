@@ -1,11 +1,17 @@
 """What ``opax.scale(0.1)`` returns: a transformation class together with its hyper-parameters."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from opax._transformation import GradientTransformation
+from pax.errors import ArgumentTypeError
+from pax.extend import describe
 
 T = TypeVar("T", bound=GradientTransformation)
+
+TransformationFactory = Callable[[Any], GradientTransformation]
+"""A factory such as ``opax.scale(0.1)``, a subclass of ``GradientTransformation``, any function of the parameters."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +64,35 @@ class Factory(Generic[T]):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments)
         return f"{self.transformation._factory_name or self.transformation.__qualname__}({arguments})"
+
+
+def create(factory: Any, params: Any, *, where: str) -> GradientTransformation:
+    """Creates the transformation that ``factory`` makes for ``params``.
+
+    Args:
+        factory: what the user gave: see ``TransformationFactory``.
+        params: the tree of parameters.
+        where: the function that was given it.
+
+    Raises:
+        ArgumentTypeError: it makes no transformation, or is one already.
+    """
+    if isinstance(factory, GradientTransformation):
+        raise ArgumentTypeError(
+            "Expecting transformations without parameters.",
+            where=where,
+            got=f"an optimizer, `{factory!r}`, that was created for some parameters",
+            want="what `opax.scale(0.1)` returns, or a subclass of `GradientTransformation`",
+            fix=f"opax.{where}(opax.scale(0.1))(params)   # not opax.{where}(opax.scale(0.1)(params))",
+        )
+    transform = factory(params) if callable(factory) else factory
+    if not isinstance(transform, GradientTransformation):
+        raise ArgumentTypeError(
+            "Expecting functions that return a `GradientTransformation`.",
+            where=where,
+            got=describe(transform)
+            if transform is factory
+            else f"{describe(factory)}, which returns {describe(transform)}",
+            want="what `opax.scale(0.1)` returns, or a subclass of `GradientTransformation`",
+        )
+    return transform

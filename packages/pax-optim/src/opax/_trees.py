@@ -4,24 +4,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 import pax
 from pax.errors import StructureError
 from pax.extend import describe
 
 
-def zeros_like(params: Any) -> Any:
-    """Returns a tree of zeros, in float32 where the parameters have half precision.
+def zeros_like(params: Any, dtype: DTypeLike | None = None) -> Any:
+    """Returns a tree of zeros, in ``dtype``, or by default in float32 where the parameters have half precision.
 
     A running average of half-precision numbers would stop to move: bfloat16 cannot hold ``0.999 * x`` apart from ``x``.
     """
-    return jax.tree.map(lambda p: jnp.zeros_like(p, dtype=_state_dtype(jnp.result_type(p))), params)
+    return jax.tree.map(lambda p: jnp.zeros_like(p, dtype=state_dtype_of(p, dtype)), params)
 
 
-def _state_dtype(dtype: Any) -> Any:
-    if jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4:
-        return jnp.dtype(jnp.float32)
-    return dtype
+def state_dtype_of(param: Any, dtype: DTypeLike | None) -> Any:
+    """Returns the dtype of the state for a parameter: ``dtype`` if given (complex stays complex), float32 for half."""
+    own = jnp.result_type(param)
+    if jnp.issubdtype(own, jnp.floating):
+        return jnp.dtype(dtype if dtype is not None else jnp.float32 if own.itemsize < 4 else own)
+    return own
 
 
 def cast_like(tree: Any, like: Any) -> Any:
