@@ -24,6 +24,7 @@ NAMES = (
     "construction",
     "trees",
     "train_step",
+    "optimizers",
     "eager",
     "operations",
     "traces",

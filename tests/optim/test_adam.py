@@ -92,7 +92,7 @@ def test_moments_of_half_precision_decay() -> None:
         ),
         ({"eps_root": float("nan")}, ArgumentError, "`eps_root` is out of range."),
         ({"b1": "0.9"}, ArgumentTypeError, "Expecting a number for `b1`."),
-        ({"learning_rate": "0.1"}, ArgumentTypeError, "Expecting a number for `scale`."),
+        ({"learning_rate": "0.1"}, ArgumentTypeError, "Expecting a number for `learning_rate`."),
     ],
 )
 def test_arguments_are_checked(options: dict[str, Any], error: type[Exception], text: str) -> None:

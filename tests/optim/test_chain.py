@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import opax
 import pax
@@ -28,6 +30,13 @@ class Recorder(pax.Module):
         return self.activation
 
 
+class Halve(opax.GradientTransformation):
+    """A transformation of a user."""
+
+    def __call__(self, updates: Any, params: Any = None) -> Any:
+        return jax.tree.map(lambda leaf: leaf / 2, updates)
+
+
 def test_transformations_are_called_in_order() -> None:
     optimizer = opax.chain(opax.clip(1.0), opax.scale(10.0))(jnp.ones(1))
     np.testing.assert_array_equal(optimizer(jnp.array([5.0])), [10.0])
@@ -41,15 +50,36 @@ def test_an_empty_chain_is_the_identity() -> None:
 
 
 def test_indexing() -> None:
+    """KD-98: there was no ``len``."""
     optimizer = opax.chain(opax.clip_by_global_norm(1.0), opax.adam(opax.schedule.exponential_decay(0.1, 10)))(PARAMS)
     assert isinstance(optimizer.transforms, list)
     assert len(optimizer) == 2
     assert repr(optimizer[0]) == "clip_by_global_norm.<locals>.ClipByGlobalNorm"
+    assert optimizer[-2] is optimizer[np.int64(0)] is optimizer.transforms[0]
     assert int(optimizer[-1][0].count) == 0
     assert float(optimizer[-1][-1].learning_rate) == pytest.approx(0.1)
     assert optimizer[:1] == optimizer.transforms[:1]
-    with pytest.raises(IndexError):
-        optimizer[2]
+    assert optimizer[::-1] == [optimizer[1], optimizer[0]]
+    assert optimizer[5:] == []
+    assert [repr(part) for part in optimizer] == [repr(optimizer[0]), repr(optimizer[1])]
+    first, second = optimizer
+    assert (first, second) == (optimizer[0], optimizer[1])
+
+
+@pytest.mark.parametrize("index", [2, -3, 100])
+def test_an_index_that_is_too_large(index: int) -> None:
+    with pytest.raises(IndexError) as caught:
+        opax.adam()(PARAMS)[index]
+    assert isinstance(caught.value, ArgumentError)
+    assert f"got:   optimizer[{index}]\n  want:  -2 <= index < 2" in str(caught.value)
+    with pytest.raises(IndexError, match="the chain is empty"):
+        opax.chain()(PARAMS)[index]
+
+
+@pytest.mark.parametrize("index", ["mu", None, 1.0, (0, 1)])
+def test_an_index_of_another_kind(index: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"Expecting the number of a transformation.\n  where: Chain\n"):
+        opax.adam()(PARAMS)[index]
 
 
 def test_classes_and_functions_are_transformations() -> None:
@@ -120,6 +150,15 @@ def test_flatten_and_strict_exclude_each_other() -> None:
         opax.sgd().init(PARAMS, flatten=True, strict=True)
 
 
+@pytest.mark.parametrize("inner", [opax.chain(opax.adam()), opax.chain(opax.chain(opax.chain(opax.trace(0.9))))])
+def test_inner_chains_of_a_flat_chain_work_on_lists(inner: Any) -> None:
+    optimizer = opax.chain(opax.identity(), inner)(Linear(2, 2).parameters(), flatten=True)
+    assert not [module for module in pax.extend.modules_in(optimizer) if isinstance(module, Linear)]
+    assert (optimizer[1].flatten, optimizer[1].strict) == (False, None)
+    with pytest.raises(ArgumentError, match=r"Cannot set `flatten=True`[^$]*where: transforms\[0\] \(Chain\)"):
+        opax.chain(lambda params: inner(params, flatten=True, strict=True))(PARAMS)
+
+
 @pytest.mark.parametrize("options", [{"flatten": True}, {"strict": False}])
 def test_another_number_of_leaves_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(StructureError, match=r"different numbers of leaves.\n  where: Chain\n  got:   1 updates"):
@@ -131,7 +170,7 @@ def test_another_number_of_leaves_is_refused(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("item", "line"),
     [
-        (opax.scale(0.1)(PARAMS), "fix:   opax.chain(opax.scale(0.1))(params)"),
+        (opax.scale(0.1)(PARAMS), "fix:   give opax.scale(0.1), not opax.scale(0.1)(params)"),
         (3, "got:   3"),
         (lambda params: params, "which returns a dict of 2"),
         (lambda params: Holder(), "which returns a `Holder`"),
@@ -142,3 +181,105 @@ def test_other_things_than_transformations_are_refused(item: Any, line: str) -> 
         opax.chain(item)(PARAMS)
     assert "where: chain" in str(caught.value)
     assert line in str(caught.value)
+
+
+STRICT = [{}, {"strict": True}]
+FLAT = [{"flatten": True}, {"strict": False}]
+NESTED = {"a": jnp.ones(2), "b": {"c": jnp.ones(3)}}
+
+
+@pytest.mark.parametrize("stateful", [opax.adam(), opax.sgd(), opax.chain(opax.clip(1.0), opax.chain(opax.trace(0.9)))])
+@pytest.mark.parametrize("params", [NESTED, None])
+@pytest.mark.parametrize(
+    ("grads", "texts"),
+    [
+        (
+            {"a": jnp.ones(2)},
+            ("['b']: got nothing, want a dict of 1", "1 updates", "[1]: got nothing, want float32[3]"),
+        ),
+        (
+            {**NESTED, "d": jnp.ones(1)},
+            ("['d']: got float32[1], want nothing", "3 updates", "[2]: got float32[1], want nothing"),
+        ),
+        (
+            {"a": jnp.ones(2), "b": {"c": jnp.ones((3, 1))}},
+            (
+                "['b']['c']\n  got:   float32[3,1]\n  want:  float32[3]",
+                "[1]\n  got:   float32[3,1]\n  want:  float32[3]",
+            ),
+        ),
+        (None, ("the root: got None, want a dict of 2", "0 updates", "[0]: got nothing, want float32[2]")),
+    ],
+    ids=["missing", "extra", "shape", "None"],
+)
+def test_gradients_that_do_not_fit_are_one_clear_error(stateful: Any, params: Any, grads: Any, texts: Any) -> None:
+    for options in STRICT + FLAT:
+        with pytest.raises(StructureError) as caught:
+            opax.transform_gradients(grads, stateful(NESTED, **options), params)
+        lines = str(caught.value).splitlines()
+        assert lines[0].startswith("The updates and ")
+        assert lines[1].startswith(("  where: Chain", "  where: transforms["))
+        expected = texts[:1] if options in STRICT else texts[1:]
+        assert any(text in str(caught.value) for text in expected), str(caught.value)
+
+
+SHAPES: list[tuple[int, ...]] = [(), (2,), (2, 3), (0,)]
+PARTS: dict[str, Any] = {
+    "identity": opax.identity(),
+    "scale": opax.scale(0.5),
+    "schedule": opax.scale_by_schedule(opax.schedule.linear(1.0, 0.5, 4)),
+    "clip": opax.clip(0.3),
+    "clip_by_global_norm": opax.clip_by_global_norm(0.5),
+    "trace": opax.trace(0.9),
+    "adam": opax.scale_by_adam(),
+    "decay": opax.add_decayed_weights(0.1),
+    "rms": opax.scale_by_rms(),
+    "class": Halve,
+}
+
+
+def _arrays(shape: tuple[int, ...], dtype: Any, seed: int) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def _module(weight: Any, bias: Any) -> Any:
+    return Linear(1, 1).replace(weight=weight, bias=bias).parameters()
+
+
+_leaves = st.builds(_arrays, st.sampled_from(SHAPES), st.sampled_from([jnp.float32, jnp.bfloat16]), st.integers(0, 99))
+_trees = st.recursive(
+    _leaves | st.none() | st.just(pax.EmptyNode()),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+        | st.builds(_module, _leaves, _leaves)
+    ),
+    max_leaves=6,
+)
+_chains = st.recursive(
+    st.sampled_from(sorted(PARTS)).map(PARTS.__getitem__),
+    lambda inner: st.lists(inner, max_size=4).map(lambda parts: opax.chain(*parts)),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_chains, _trees, st.integers(0, 99))
+def test_random_chains_compute_the_same_in_all_modes(part: Any, params: Any, seed: int) -> None:
+    factory = opax.chain(part)
+    shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params)]
+    steps = [[_arrays(*shape, seed + 7 * step + i) for i, shape in enumerate(shapes)] for step in range(2)]
+    found = []
+    for options in STRICT + FLAT:
+        optimizer, updates = factory(params, **options), None
+        for leaves in steps:
+            grads = jax.tree.unflatten(jax.tree.structure(params), leaves)
+            updates, optimizer = opax.transform_gradients(grads, optimizer, params)
+        pax.assert_structure_equal(updates, params)
+        pax.assert_structure_equal(optimizer, factory(params, **options))
+        found.append((updates, optimizer))
+    want, state = (jax.tree.leaves(tree) for tree in found[0])
+    for updates, optimizer in found[1:]:
+        for got, expected in zip(jax.tree.leaves(updates) + jax.tree.leaves(optimizer), want + state, strict=True):
+            np.testing.assert_array_equal(got, expected, strict=True)

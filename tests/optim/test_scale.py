@@ -10,6 +10,7 @@ import pytest
 
 import opax
 import pax
+from helpers.modules import Linear
 from helpers.precision import x64
 from helpers.traces import TraceCounter
 from pax.errors import ArgumentError, ArgumentTypeError
@@ -56,7 +57,8 @@ def test_schedules_get_an_int32_array() -> None:
         return 0.1
 
     pax.purecall(opax.scale_by_schedule(schedule)(jnp.ones(1)), jnp.ones(1))
-    assert seen == [(np.dtype(np.int32), ())] * 2
+    # Before the first step, for the first one to be checked, and in it.
+    assert seen == [(np.dtype(np.int32), ())] * 3
 
 
 def test_a_schedule_that_returns_a_float_keeps_the_rate_an_array() -> None:
@@ -69,28 +71,6 @@ def test_a_schedule_that_returns_a_float_keeps_the_rate_an_array() -> None:
     new, _ = pax.purecall(optimizer, jnp.ones(1))
     for state in (optimizer, new):
         assert (state.learning_rate.dtype, state.learning_rate.weak_type) == (np.dtype(np.float32), False)
-
-
-@pytest.mark.parametrize(
-    "schedule",
-    [
-        optax.constant_schedule(0.1),
-        optax.cosine_decay_schedule(0.1, 10),
-        optax.warmup_cosine_decay_schedule(0.0, 0.1, 3, 10),
-        optax.piecewise_constant_schedule(0.1, {3: 0.5}),
-        optax.polynomial_schedule(0.1, 0.0, 2, 10),
-        optax.sgdr_schedule([{"init_value": 0.0, "peak_value": 0.1, "decay_steps": 8, "warmup_steps": 2}]),
-    ],
-)
-def test_schedules_of_optax_work_under_strict_promotion(schedule: Any) -> None:
-    want = [float(schedule(jnp.array(count))) for count in range(1, 6)]
-    rates = []
-    with jax.numpy_dtype_promotion("strict"):
-        optimizer = opax.sgd(schedule)(jnp.ones(1))
-        for _ in range(5):
-            optimizer, _ = pax.purecall(optimizer, jnp.ones(1))
-            rates.append(float(optimizer[-1].learning_rate))
-    np.testing.assert_allclose(rates, want, rtol=1e-6)
 
 
 def test_x64_updates_are_scaled_in_float64() -> None:
@@ -106,6 +86,162 @@ def test_a_schedule_has_to_be_a_function() -> None:
         opax.scale_by_schedule(0.1)  # type: ignore[arg-type]
 
 
-def test_a_schedule_has_to_return_a_scalar() -> None:
-    with pytest.raises(ArgumentError, match=r"returns a scalar.\n  where: ScaleBySchedule\n  got:   float32\[2\]"):
-        opax.scale_by_schedule(lambda count: jnp.ones(2))(jnp.ones(1))
+@pytest.mark.parametrize("value", [0.25, 1, np.float64(0.25), np.array(1), np.int8(1), jnp.asarray(0.25, jnp.bfloat16)])
+def test_schedules_return_any_kind_of_number(value: Any) -> None:
+    """KD-95: the kind of the number became that of the attribute."""
+    with jax.numpy_dtype_promotion("strict"):
+        optimizer = opax.sgd(lambda count: value, momentum=0.0)(jnp.ones(1))
+        updates, new = opax.transform_gradients(jnp.ones(1), optimizer, jnp.ones(1))
+    for state in (optimizer, new):
+        rate: Any = state.learning_rate
+        assert (rate.dtype, rate.shape, rate.weak_type) == (np.dtype(np.float32), (), False)
+        assert float(rate) == float(value)
+    assert (updates.dtype, float(updates[0])) == (jnp.float32, float(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (jnp.ones(2), r"float32\[2\]"),
+        (np.ones((1, 1)), r"numpy float64\[1,1\]"),
+        (None, "None"),
+        ("0.1", "'0.1'"),
+        (1j, "1j"),
+        (jnp.asarray(1j), r"complex64\[\]"),
+        (True, "True"),
+        (jnp.asarray(True), r"bool\[\]"),
+        ([0.1], "a list of 1"),
+        (np.array(None), r"numpy object\[\]"),
+    ],
+)
+def test_a_schedule_has_to_return_a_number(value: Any, got: str) -> None:
+    """KD-95."""
+
+    def schedule(count: jax.Array) -> Any:
+        return value
+
+    text = (
+        rf"returns a number, a scalar.\n  where: %s, attribute `schedule_fn`\n  got:   {got} from `.*schedule\[value="
+    )
+    with pytest.raises(ArgumentError, match=text % "ScaleBySchedule"):
+        opax.scale_by_schedule(schedule)(jnp.ones(1))
+    with pytest.raises(ArgumentError, match=text % r"transforms\[1\].transforms\[1\] \(ScaleBySchedule\)"):
+        opax.chain(opax.clip(1.0), opax.adam(schedule))({"w": jnp.ones(1)})
+
+
+def test_schedules_may_mix_dtypes_and_ranks() -> None:
+    def schedule(count: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.ones((2, 3)) * jnp.arange(3)) * count
+
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        optimizer = opax.sgd(schedule)(jnp.ones(1))
+        _, optimizer = opax.transform_gradients(jnp.ones(1), optimizer, jnp.ones(1))
+    assert float(optimizer.learning_rate) == 6.0
+
+
+def test_a_schedule_that_becomes_nonsense_later_is_refused_then() -> None:
+    def schedule(count: jax.Array) -> Any:
+        return 0.1 if int(count) < 2 else None
+
+    optimizer = opax.sgd(schedule)(jnp.ones(1))
+    _, optimizer = opax.transform_gradients(jnp.ones(1), optimizer, jnp.ones(1))
+    with pytest.raises(ArgumentError, match=r"where: transforms\[1\] \(ScaleBySchedule\), attribute `schedule_fn`"):
+        opax.transform_gradients(jnp.ones(1), optimizer, jnp.ones(1))
+
+
+def test_errors_of_schedules_are_passed_on() -> None:
+    def schedule(count: jax.Array) -> Any:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="^'mine'$"):
+        opax.sgd(schedule)(jnp.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "got"),
+    [
+        (lambda count: float("nan"), "nan for step 1"),
+        (lambda count: jnp.where(count == 1, jnp.nan, 1.0), "nan for step 1"),
+        (lambda count: -0.5, "-0.5 for step 0"),
+        (lambda count: -0.5 * count, "-0.5 for step 1"),
+        (lambda count: -jnp.inf, "-inf for step 0"),
+        (optax.linear_schedule(0.0, -1.0, 2), "-0.5 for step 1"),
+    ],
+)
+@pytest.mark.parametrize("make", [opax.adam, opax.sgd, opax.adamw])
+def test_a_learning_rate_is_not_negative_in_the_first_step(schedule: Any, got: str, make: Any) -> None:
+    text = rf"returns no learning rate.\n  where: .*\(ScaleBySchedule\), attribute `schedule_fn`\n  got:   {got} from `"
+    with pytest.raises(ArgumentError, match=text):
+        make(schedule)(jnp.ones(1))
+
+
+def test_only_learning_rates_have_a_sign() -> None:
+    optimizer = opax.scale_by_schedule(lambda count: -0.5 * count)(jnp.ones(1))
+    np.testing.assert_array_equal(pax.purecall(optimizer, jnp.ones(1))[1], [-0.5])
+    np.testing.assert_array_equal(opax.scale(-2)(jnp.ones(1))(jnp.ones(1)), [-2.0])
+    with pytest.raises(ArgumentError, match=r"The schedule returns no number.[^$]*got:   nan for step 1"):
+        opax.scale_by_schedule(lambda count: jnp.nan)(jnp.ones(1))
+
+
+@pytest.mark.parametrize("schedule", [lambda count: 0.5 / count, lambda count: 0.5 * count / count])
+def test_step_0_is_never_taken_and_may_be_anything(schedule: Any) -> None:
+    optimizer = opax.sgd(schedule)(jnp.ones(1))
+    assert not np.isfinite(optimizer.learning_rate)
+    _, optimizer = opax.transform_gradients(jnp.ones(1), optimizer, jnp.ones(1))
+    assert float(optimizer.learning_rate) == 0.5
+
+
+def test_optimizers_are_created_under_jit_without_a_check() -> None:
+    optimizer = jax.jit(opax.sgd(lambda count: -0.5 * count))(jnp.ones(1))
+    assert int(optimizer[-1].count) == 0
+    shapes = jax.eval_shape(opax.sgd(optax.cosine_decay_schedule(0.1, 10)), jnp.ones(1))
+    assert shapes[-1].learning_rate.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("make", [opax.adam, opax.sgd, opax.adamw])
+@pytest.mark.parametrize("value", [-1, -1e-3, np.float32(-1), np.array(-1.0), jnp.asarray(-1.0), float("nan")])
+def test_a_constant_learning_rate_is_not_negative(make: Any, value: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"`learning_rate` is out of range.\n  where: an optimizer\n  got:   learn"):
+        make(value)
+
+
+@pytest.mark.parametrize("value", ["0.1", None, True, 1j, jnp.ones(2), np.ones(1)])
+def test_a_learning_rate_is_a_number_or_a_function(value: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"Expecting a number for `learning_rate`.\n  where: an optimizer"):
+        opax.adam(value)
+
+
+def test_a_module_is_no_learning_rate_and_no_schedule() -> None:
+    with pytest.raises(
+        ArgumentTypeError, match=r"Expecting a schedule function.\n[^$]*got:   a `Linear`\n[^$]*no module"
+    ):
+        opax.scale_by_schedule(Linear(2, 2))
+    with pytest.raises(ArgumentTypeError, match=r"Expecting a learning rate.\n[^$]*hyper-parameters first"):
+        opax.adam(Linear(2, 2))
+
+
+def test_a_learning_rate_can_be_traced() -> None:
+    @jax.jit
+    def step(rate: jax.Array) -> Any:
+        return opax.transform_gradients(jnp.ones(1), opax.sgd(rate, 0.0)(jnp.ones(1)), jnp.ones(1))[0]
+
+    np.testing.assert_allclose([step(rate)[0] for rate in (0.1, -0.1)], [0.1, -0.1], rtol=1e-6)
+    with pytest.raises(
+        ArgumentTypeError, match=r"Expecting a number for `scale`.\n  where: scale\n  got:   float32\[2\]"
+    ):
+        jax.jit(lambda scale: opax.scale(scale)(jnp.ones(1))(jnp.ones(1)))(jnp.ones(2))
+
+
+def test_a_numpy_scalar_is_a_constant() -> None:
+    for value in (np.array(0.5), np.float32(0.5), 0.5):
+        assert opax.scale(value) == opax.scale(0.5)
+        assert opax.sgd(value) == opax.sgd(0.5)
+
+
+def test_a_learning_rate_in_an_array_changes_without_a_second_trace() -> None:
+    step = TraceCounter(lambda optimizer: opax.transform_gradients(jnp.ones(1), optimizer, jnp.ones(1)))
+    for rate in (0.1, 0.5, 0.25):
+        updates, optimizer = step(opax.sgd(jnp.array(rate), 0.0)(jnp.ones(1)))
+        np.testing.assert_allclose([updates[0], optimizer.learning_rate], rate, rtol=1e-6)
+        step(optimizer)
+    assert step.traces == 1

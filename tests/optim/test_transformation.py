@@ -16,6 +16,11 @@ import pax
 from helpers.modules import Linear, Net
 from helpers.traces import TraceCounter
 
+
+def _is_filled(param: Any) -> bool:
+    return bool(param.size > 0)
+
+
 FACTORIES: dict[str, Callable[[], Any]] = {
     "identity.<locals>.Identity": opax.identity,
     "scale.<locals>.Scale": lambda: opax.scale(0.1),
@@ -28,6 +33,21 @@ FACTORIES: dict[str, Callable[[], Any]] = {
     "clip.<locals>.Clip": lambda: opax.clip(1.0),
     "clip_by_global_norm.<locals>.ClipByGlobalNorm": lambda: opax.clip_by_global_norm(1.0),
     "chain.<locals>.Chain": lambda: opax.adamw(1e-3),
+    "scale_by_rms.<locals>.ScaleByRms": opax.scale_by_rms,
+    "scale_by_stddev.<locals>.ScaleByStddev": opax.scale_by_stddev,
+    "ema.<locals>.EMA": lambda: opax.ema(0.9),
+    "clip_by_block_rms.<locals>.ClipByBlockRms": lambda: opax.clip_by_block_rms(1.0),
+    "adaptive_clip.<locals>.AdaptiveClip": lambda: opax.adaptive_clip(0.1),
+    "centralize.<locals>.Centralize": opax.centralize,
+    "add_noise.<locals>.AddNoise": lambda: opax.add_noise(0.1, 0.5, 0),
+    "masked.<locals>.Masked": lambda: opax.masked(opax.adam(1e-3), _is_filled),
+    "partition.<locals>.Partition": lambda: opax.partition((_is_filled, opax.adam(1e-3)), rest=opax.sgd(0.1)),
+    "multi_steps.<locals>.MultiSteps": lambda: opax.multi_steps(opax.adam(1e-3), 2),
+    "apply_if_finite.<locals>.ApplyIfFinite": lambda: opax.apply_if_finite(opax.adam(1e-3), 3),
+    "lookahead.<locals>.Lookahead": lambda: opax.lookahead(opax.adam(1e-3)),
+    "params_ema.<locals>.ParamsEma": lambda: opax.params_ema(0.9),
+    "from_optax.<locals>.FromOptax(adam)": lambda: opax.from_optax(optax.adam, 1e-3),
+    "schedule_free.<locals>.ScheduleFree": lambda: opax.schedule_free(opax.sgd(0.1), 0.1),
 }
 every_factory = pytest.mark.parametrize("name", FACTORIES)
 PARAMS = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
@@ -105,7 +125,9 @@ def test_updates_have_the_dtypes_of_gradients_and_state_keeps_its(name: str, dty
     assert [leaf.dtype for leaf in jax.tree.leaves(updates)] == [dtype] * 2
     kinds = [[(x.dtype, x.shape, x.weak_type) for x in jax.tree.leaves(tree)] for tree in (optimizer, new)]
     assert kinds[0] == kinds[1]
-    assert {kind[0] for kind in kinds[0]} <= {jnp.dtype(jnp.float32), jnp.dtype(jnp.int32)}
+    assert {kind[0] for kind in kinds[0]} <= {
+        jnp.dtype(kind) for kind in (jnp.float32, jnp.int32, jnp.uint32, jnp.bool)
+    }
 
 
 @every_factory

@@ -5,7 +5,7 @@ import importlib
 import opax
 from optim.trajectory import Trajectory
 
-_AREAS = ("basic",)
+_AREAS = ("basic", "native", "optax", "parts", "wrappers")
 _files = [importlib.import_module(f"optim.trajectories_{area}") for area in _AREAS]
 
 CASES: tuple[Trajectory, ...] = tuple(case for file in _files for case in file.CASES)

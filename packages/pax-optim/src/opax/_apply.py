@@ -74,8 +74,22 @@ def apply_updates(params: Params, updates: Any) -> Params:
     >>> opax.apply_updates({"w": jnp.ones(2)}, {"w": jnp.array([0.25, 0.5])})
     {'w': Array([0.75, 0.5 ], dtype=float32)}
     """
-    check_alike(updates, params, what="updates and parameters", where="apply_updates")
+    _check(
+        updates,
+        params,
+        what="updates and parameters",
+        where="apply_updates",
+        fix="updates, optimizer = opax.transform_gradients(grads, optimizer, params)  # of these parameters",
+    )
     return jax.tree.map(_subtract, params, updates)  # type: ignore[no-any-return]  # a tree of the kind of params
+
+
+def _check(got: Any, want: Any, *, what: str, where: str, fix: str) -> None:
+    try:
+        check_alike(got, want, what=what, where=where)
+    except StructureError as error:
+        error.fix = fix
+        raise
 
 
 def _subtract(param: ArrayLike, update: ArrayLike) -> jax.Array:
@@ -93,14 +107,15 @@ def apply_gradients(
         optimizer: the optimizer, created for ``model.parameters()``; it is not changed.
         grads: gradients as ``pax.grad`` returns them, a module of the same class; of a whole module its
             ``parameters()``.
-        all_finite: a boolean scalar; where it is false, model and optimizer are returned unchanged (the state of the
-            passed ``model``, such as batch statistics, included: it is that of ``model``, whatever happened before).
+        all_finite: a boolean scalar, of Python, NumPy or JAX; where it is false, model and optimizer are returned
+            unchanged, bit for bit. The states of ``model``, such as batch statistics, are those of the model that was
+            passed: pass the one from before the loss function to go back to the states before it.
 
     Returns:
         ``(model, optimizer)``, the new ones.
 
     Raises:
-        ArgumentTypeError: ``model`` is no module, or ``optimizer`` no optimizer.
+        ArgumentTypeError: ``model`` is no module, ``optimizer`` no optimizer, or ``all_finite`` not boolean.
         ArgumentError: ``all_finite`` is no scalar.
         StructureError: ``grads`` does not fit the model.
 
@@ -125,21 +140,45 @@ def apply_gradients(
             fix="grads = pax.grad(loss_fn)(model, ...)",
         )
     params = model.parameters()
-    updates, new_optimizer = transform_gradients(grads.parameters(), optimizer, params)
-    new_params = apply_updates(params, updates)
+    gradients = grads.parameters()
+    try:
+        updates, new_optimizer = transform_gradients(gradients, optimizer, params)
+        new_params = apply_updates(params, updates)
+    except StructureError:
+        # Whatever the optimizer says of it. Not before: with `strict=False` small differences are allowed.
+        _check(
+            gradients,
+            params,
+            what="gradients and the parameters of the model",
+            where="apply_gradients, `grads`",
+            fix="grads = pax.grad(loss_fn)(model, ...)  # of the model as it is now: mode, frozen parts",
+        )
+        raise
     if all_finite is not None:
         new_params, new_optimizer = _select(all_finite, (new_params, new_optimizer), (params, optimizer))
     return model.update_parameters(new_params), new_optimizer
 
 
 def _select(condition: ArrayLike, new: Any, old: Any) -> Any:
-    if jnp.ndim(condition) != 0:
+    try:
+        keep_new = jnp.asarray(condition)
+    except (TypeError, ValueError):
+        keep_new = None
+    if keep_new is None or keep_new.dtype != bool:
+        # A number would be taken for true: the mean of flags, say, where only a few are.
+        raise ArgumentTypeError(
+            "Expecting a boolean for `all_finite`.",
+            where="apply_gradients, `all_finite`",
+            got=describe(condition),
+            want="True, False, or bool[]",
+            fix="all_finite = jnp.isfinite(loss)",
+        )
+    if keep_new.ndim != 0:
         raise ArgumentError(
             "Expecting a scalar for `all_finite`.",
-            where="apply_gradients",
+            where="apply_gradients, `all_finite`",
             got=describe(condition),
             want="bool[]",
             fix="jnp.all(all_finite)",
         )
-    keep_new = jnp.asarray(condition, bool)
     return jax.tree.map(lambda a, b: jnp.where(keep_new, a, b), new, old)

@@ -1,13 +1,20 @@
 """Transformations in a row."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 from opax._factory import Factory, TransformationFactory, create
+from opax._learning_rate import last_learning_rate
 from opax._parts import as_leaves
 from opax._transformation import GradientTransformation
-from pax.errors import ArgumentError, StructureError
+from pax.errors import ArgumentError, ArgumentTypeError, PaxError, StructureError
+from pax.extend import describe
+
+
+class NoTransformationError(ArgumentError, IndexError):
+    """An index is too large for a chain; as for lists also an ``IndexError``."""
 
 
 class Chain(GradientTransformation):
@@ -18,6 +25,7 @@ class Chain(GradientTransformation):
     """
 
     _factory_name = "chain"
+    _options = ("flatten", "strict")
 
     transforms: list[GradientTransformation]
     flatten: bool
@@ -54,9 +62,22 @@ class Chain(GradientTransformation):
         self.strict = strict
         if self._keeps_leaves:
             with as_leaves(params) as leaves:
-                self.transforms = [create(factory, leaves, where="chain") for factory in transformations]
+                self.transforms = _create_all(transformations, leaves)
         else:
-            self.transforms = [create(factory, params, where="chain") for factory in transformations]
+            self.transforms = _create_all(transformations, params)
+
+    @property
+    def learning_rate(self) -> float | jax.Array:
+        """The learning rate of the last step, for logging; that of step 0 before the first one.
+
+        It is a float if it is constant, and a float32 scalar otherwise. More exactly, it is the factor of the last
+        transformation that has one: ``scale_by_schedule``, ``scale``, one inside of a nested chain, or any with an
+        attribute ``learning_rate``.
+
+        Raises:
+            ArgumentError: there is none.
+        """
+        return last_learning_rate(self.transforms, self)
 
     @property
     def _keeps_leaves(self) -> bool:
@@ -101,9 +122,41 @@ class Chain(GradientTransformation):
     def __len__(self) -> int:
         return len(self.transforms)
 
+    def __iter__(self) -> Iterator[GradientTransformation]:
+        return iter(self.transforms)
+
     def __getitem__(self, index: Any) -> Any:
         """Returns a transformation, or a list of them for a slice."""
-        return self.transforms[index]
+        try:
+            return self.transforms[index]
+        except IndexError:
+            size = len(self.transforms)
+            raise NoTransformationError(
+                "The chain has no transformation of this number.",
+                module=self,
+                got=f"optimizer[{index}]",
+                want=f"{-size} <= index < {size}" if size else "no index at all: the chain is empty",
+            ) from None
+        except TypeError:
+            raise ArgumentTypeError(
+                "Expecting the number of a transformation.",
+                module=self,
+                got=f"optimizer[{describe(index)}]",
+                want="an integer or a slice",
+                fix="optimizer[0]",
+            ) from None
+
+
+def _create_all(factories: tuple[TransformationFactory, ...], params: Any) -> list[GradientTransformation]:
+    transforms = []
+    for index, factory in enumerate(factories):
+        try:
+            transforms.append(create(factory, params, where="chain"))
+        except PaxError as error:
+            if error.module is not None:
+                error.path = ".".join(part for part in (f"transforms[{index}]", error.path) if part)
+            raise
+    return transforms
 
 
 def chain(*transformations: TransformationFactory) -> Factory[Chain]:
@@ -122,7 +175,8 @@ def chain(*transformations: TransformationFactory) -> Factory[Chain]:
             any functions that return one for a tree of parameters. Without any, the chain is the identity.
 
     Returns:
-        A factory: call it with the parameters. ``optimizer[i]`` is the i-th transformation.
+        A factory: call it with the parameters. ``optimizer[i]`` is the i-th transformation, ``optimizer.learning_rate``
+        the factor of the last one that has any, at the last step.
 
     Raises:
         ArgumentError: (when called with parameters) ``flatten=True`` together with ``strict=True``.
@@ -133,7 +187,7 @@ def chain(*transformations: TransformationFactory) -> Factory[Chain]:
     >>> import pax
     >>> optimizer = opax.chain(opax.clip_by_global_norm(1.0), opax.sgd(0.1)).init({"w": jnp.zeros(2)})
     >>> optimizer, updates = pax.purecall(optimizer, {"w": jnp.array([3.0, 4.0])})
-    >>> float(optimizer[0].global_norm)
-    5.0
+    >>> float(optimizer[0].global_norm), optimizer.learning_rate
+    (5.0, 0.1)
     """
     return Factory(Chain, (("transformations", transformations),))

@@ -47,7 +47,19 @@ class Factory(Generic[T]):
 
         Returns:
             A module.
+
+        Raises:
+            ArgumentTypeError: an option that the transformation does not have.
         """
+        unknown = [name for name in options if name not in self.transformation._options]
+        if unknown:
+            raise ArgumentTypeError(
+                "Only chains have these options." if self.transformation._options == () else "There is no such option.",
+                where=repr(self),
+                got=", ".join(f"{name}={options[name]!r}" for name in unknown),
+                want=" or ".join(self.transformation._options) or "the parameters alone",
+                fix="opax.chain(...)(params, flatten=True)",
+            )
         return self.transformation(params, **dict(self.arguments), **options)
 
     def init(self, params: Any, **options: Any) -> T:
@@ -83,7 +95,7 @@ def create(factory: Any, params: Any, *, where: str) -> GradientTransformation:
             where=where,
             got=f"an optimizer, `{factory!r}`, that was created for some parameters",
             want="what `opax.scale(0.1)` returns, or a subclass of `GradientTransformation`",
-            fix=f"opax.{where}(opax.scale(0.1))(params)   # not opax.{where}(opax.scale(0.1)(params))",
+            fix="give opax.scale(0.1), not opax.scale(0.1)(params)",
         )
     transform = factory(params) if callable(factory) else factory
     if not isinstance(transform, GradientTransformation):

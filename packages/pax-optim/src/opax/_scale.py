@@ -1,19 +1,22 @@
 """Transformations that multiply updates, by a number or by a schedule, or not at all."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
 import pax
 from opax import _arguments
+from opax._by_value import by_value
 from opax._factory import Factory
 from opax._transformation import GradientTransformation
 from opax.schedule import ScheduleFn, ScheduleOrFloat
 from pax.errors import ArgumentError, ArgumentTypeError
-from pax.extend import describe
+from pax.extend import describe, is_tracer
 
 
 class Identity(GradientTransformation):
@@ -31,9 +34,9 @@ class Scale(GradientTransformation):
 
     _factory_name = "scale"
 
-    scale: ArrayLike
+    scale: float | jax.Array
 
-    def __init__(self, params: Any, scale: ArrayLike) -> None:
+    def __init__(self, params: Any, scale: float | jax.Array) -> None:
         """Stores the factor.
 
         Args:
@@ -46,6 +49,11 @@ class Scale(GradientTransformation):
     def __call__(self, updates: Any, params: Any = None) -> Any:
         """Returns ``updates * scale``, in the dtypes of ``updates``."""
         return scaled(updates, self.scale)
+
+    @property
+    def learning_rate(self) -> float | jax.Array:
+        """The factor, under the name that ``scale_by_schedule`` has for it."""
+        return self.scale
 
 
 class ScaleBySchedule(GradientTransformation):
@@ -62,34 +70,69 @@ class ScaleBySchedule(GradientTransformation):
     count: jax.Array
     learning_rate: jax.Array
 
-    def __init__(self, params: Any, schedule_fn: ScheduleFn) -> None:
+    def __init__(self, params: Any, schedule_fn: ScheduleFn, low: float = -math.inf) -> None:
         """Starts at step 0.
 
         Args:
             params: the tree of parameters.
             schedule_fn: returns the factor for an int32 scalar.
+            low: what the schedule returns first must not be smaller.
+
+        Raises:
+            ArgumentError: the schedule returns no number, NaN in the first step, or less than ``low``.
         """
         super().__init__(params)
         self.schedule_fn = schedule_fn
         self.count = jnp.zeros((), jnp.int32)
-        self.learning_rate = jnp.asarray(self._rate(), jnp.float32)
+        self.learning_rate = jnp.asarray(self._rate(self.count), jnp.float32)
+        # Step 0 is never taken, and a schedule may be infinite there, or NaN.
+        self._check_range(self.learning_rate, 0, low)
+        first = self._rate(jnp.ones((), jnp.int32))
+        self._check_range(first, 1, low, allow_nan=False)
 
     def __call__(self, updates: Any, params: Any = None) -> Any:
         """Counts a step and returns ``updates * schedule_fn(count)``; the first step has ``count = 1``."""
         self.count = optax.safe_increment(self.count)
-        rate = self._rate()
+        rate = self._rate(self.count)
         self.learning_rate = jnp.asarray(rate, jnp.float32)
         return scaled(updates, rate)
 
-    def _rate(self) -> ArrayLike:
-        # Schedules mix counts and floats freely, optax's included.
-        with jax.numpy_dtype_promotion("standard"):
-            rate = self.schedule_fn(self.count)
-        if jnp.ndim(rate) != 0:
+    def _rate(self, count: jax.Array) -> ArrayLike:
+        # Schedules mix counts and floats, scalars and vectors freely, optax's included.
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            rate = self.schedule_fn(count)
+        is_number = isinstance(rate, int | float) and not isinstance(rate, bool)
+        if not is_number and not (isinstance(rate, jax.Array | np.ndarray | np.generic) and _is_real_scalar(rate)):
             raise ArgumentError(
-                "Expecting a schedule that returns a scalar.", module=self, got=describe(rate), want="a number"
+                "Expecting a schedule that returns a number, a scalar.",
+                module=self,
+                where="attribute `schedule_fn`",
+                got=f"{describe(rate)} from `{self.schedule_fn!r}`",
+                want="a float, an integer or an array without axes",
             )
         return rate
+
+    def _check_range(self, rate: Any, step: int, low: float, *, allow_nan: bool = True) -> None:
+        if is_tracer(rate):
+            return
+        value = float(rate)
+        if value < low or (math.isnan(value) and not allow_nan):
+            raise ArgumentError(
+                "The schedule returns no learning rate." if low == 0 else "The schedule returns no number.",
+                module=self,
+                where="attribute `schedule_fn`",
+                got=f"{value} for step {step} from `{self.schedule_fn!r}`",
+                want="a number" if low == -math.inf else f"a number, {low:g} or above",
+                why="updates are subtracted from the parameters: learning rates are positive" if value < low else None,
+            )
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and not isinstance(value, pax.Module)
+
+
+def _is_real_scalar(rate: Any) -> bool:
+    return rate.ndim == 0 and (jnp.issubdtype(rate.dtype, jnp.floating) or jnp.issubdtype(rate.dtype, jnp.integer))
 
 
 def scaled(updates: Any, factor: ArrayLike) -> Any:
@@ -124,9 +167,17 @@ def scale(scale: ArrayLike) -> Factory[Scale]:
     >>> opax.scale(0.1)(jnp.ones(2))(jnp.array([1.0, 2.0]))
     Array([0.1, 0.2], dtype=float32)
     """
-    if isinstance(scale, jax.Array) and scale.ndim == 0:
-        return Factory(Scale, (("scale", scale),))
-    return Factory(Scale, (("scale", _arguments.number(scale, what="scale", where="scale")),))
+    return _scale(scale, what="scale", where="scale")
+
+
+def _scale(scale: ArrayLike, *, what: str, where: str, low: float = -math.inf) -> Factory[Scale]:
+    if isinstance(scale, np.ndarray) and scale.ndim == 0:
+        scale = scale.item()
+    if not is_tracer(scale):
+        value = _arguments.number(scale, what=what, where=where, low=low)
+    elif not _is_real_scalar(scale):
+        raise ArgumentTypeError(f"Expecting a number for `{what}`.", where=where, got=describe(scale), want="float32[]")
+    return Factory(Scale, (("scale", scale if isinstance(scale, jax.Array) else value),))
 
 
 def scale_by_schedule(schedule_fn: ScheduleFn) -> Factory[ScaleBySchedule]:
@@ -134,14 +185,16 @@ def scale_by_schedule(schedule_fn: ScheduleFn) -> Factory[ScaleBySchedule]:
 
     Args:
         schedule_fn: called with an int32 scalar that is 1 in the first step; returns a number or a scalar array. Any of
-            optax's schedules will do. Functions are compared by identity: create the schedule once, or use one of
-            :mod:`opax.schedule`, which compare by value.
+            optax's schedules will do. Functions are compared by value: two of the same code are equal if their
+            defaults and closures hold equal values. Those of optax can be pickled by cloudpickle only, those of
+            :mod:`opax.schedule` by all.
 
     Returns:
-        A factory: call it with the parameters.
+        A factory: call it with the parameters. ``optimizer.learning_rate`` is the factor of the last step, for logging.
 
     Raises:
         ArgumentTypeError: ``schedule_fn`` is not callable.
+        ArgumentError: (when called with parameters) ``schedule_fn`` does not return a number.
 
     >>> import jax.numpy as jnp
     >>> import opax
@@ -152,22 +205,24 @@ def scale_by_schedule(schedule_fn: ScheduleFn) -> Factory[ScaleBySchedule]:
     >>> float(optimizer.learning_rate), int(optimizer.count)
     (0.75, 1)
     """
-    if not callable(schedule_fn):
+    if not _is_function(schedule_fn):
         raise ArgumentTypeError(
             "Expecting a schedule function.",
             where="scale_by_schedule",
             got=describe(schedule_fn),
-            want="a function of the step count",
-            fix=f"opax.scale({describe(schedule_fn)})",
+            want="a function of the step count; no module, which would become part of the state",
+            fix="opax.scale(0.1)   # for a constant",
         )
-    return Factory(ScaleBySchedule, (("schedule_fn", schedule_fn),))
+    return Factory(ScaleBySchedule, (("schedule_fn", by_value(schedule_fn)),))
 
 
 def scale_by_learning_rate(learning_rate: ScheduleOrFloat) -> Factory[Any]:
-    """Returns ``scale_by_schedule`` for a function, ``scale`` for a number.
+    """Returns ``scale_by_schedule`` for a function, ``scale`` for a number; neither may be negative.
 
     Raises:
-        ArgumentTypeError: it is a module, which can be callable, too: the parameters were given in its place.
+        ArgumentError: the number is negative. A schedule is asked for its first values when parameters are given.
+        ArgumentTypeError: it is neither; or a module, which can be callable, too: the parameters were given in its
+            place.
     """
     if isinstance(learning_rate, pax.Module):
         raise ArgumentTypeError(
@@ -176,4 +231,6 @@ def scale_by_learning_rate(learning_rate: ScheduleOrFloat) -> Factory[Any]:
             want="a number, or a schedule: a function of the step",
             fix="optimizer = opax.adam(1e-3)(net.parameters())  # hyper-parameters first, then the parameters",
         )
-    return scale_by_schedule(learning_rate) if callable(learning_rate) else scale(learning_rate)
+    if not callable(learning_rate):
+        return _scale(learning_rate, what="learning_rate", where="an optimizer", low=0)
+    return Factory(ScaleBySchedule, (("schedule_fn", by_value(learning_rate)), ("low", 0.0)))

@@ -33,6 +33,9 @@ class GradientTransformation(StateModule):
     _factory_name: ClassVar[str | None] = None
     """The function that makes such transformations; it is part of what ``repr`` shows."""
 
+    _options: ClassVar[tuple[str, ...]] = ()
+    """What a factory takes besides the parameters."""
+
     def __init__(self, params: Any = None) -> None:
         """Creates the state for ``params``.
 

@@ -4,19 +4,38 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 import pax
 from pax.errors import StructureError
-from pax.extend import describe
+from pax.extend import describe, is_tracer
 
 
 def zeros_like(params: Any, dtype: DTypeLike | None = None) -> Any:
     """Returns a tree of zeros, in ``dtype``, or by default in float32 where the parameters have half precision.
 
     A running average of half-precision numbers would stop to move: bfloat16 cannot hold ``0.999 * x`` apart from ``x``.
+    Zeros lie where their parameters lie: on the same devices, and split up alike.
+
+    Args:
+        params: a tree of arrays, tracers, NumPy arrays, numbers, or ``jax.ShapeDtypeStruct``.
+        dtype: of the zeros for floating parameters; others keep theirs.
     """
-    return jax.tree.map(lambda p: jnp.zeros_like(p, dtype=state_dtype_of(p, dtype)), params)
+    return jax.tree.map(lambda p: _zeros(p, state_dtype_of(p, dtype)), params)
+
+
+def _zeros(param: Any, dtype: Any) -> Any:
+    if is_tracer(param):
+        # The compiler splits up an array like those it is computed from. It does not know this one for zeros until
+        # that is settled; of plain zeros it would put a whole copy on each device.
+        zero = jnp.zeros((), dtype)
+        return jnp.where(param == param, zero, zero)
+    shape, sharding = jnp.shape(param), getattr(param, "sharding", None)
+    # From NumPy: `jnp.zeros` would compile a program for each shape.
+    if sharding is None or not getattr(param, "committed", True):
+        return jax.device_put(np.zeros(shape, dtype))
+    return jax.make_array_from_callback(shape, sharding, lambda _: np.zeros(sharding.shard_shape(shape), dtype))
 
 
 def state_dtype_of(param: Any, dtype: DTypeLike | None) -> Any:

@@ -1,70 +1,39 @@
 """Learning rates that depend on the number of steps.
 
 A schedule is any function of an int32 scalar (1 in the first step) that returns a number; all of optax's can be used.
-Those here compare by value and can be pickled, so optimizers that hold them do and can, too.
+Those here compare by value and can be pickled, so optimizers that hold them do and can, too. They take numbers and
+arrays of any shape, to be drawn for example: ``cosine_decay(0.1, 100)(np.arange(100))``.
+
+Steps are counted from the begin of training: ``steps`` is the whole length, a warm-up included. After it the last value
+stays.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from opax._schedule_joined import inverse_sqrt as inverse_sqrt
+from opax._schedule_joined import join as join
+from opax._schedule_joined import one_cycle as one_cycle
+from opax._schedule_joined import piecewise_constant as piecewise_constant
+from opax._schedule_joined import warmup_cosine_decay as warmup_cosine_decay
+from opax._schedule_joined import warmup_linear_decay as warmup_linear_decay
+from opax._schedule_simple import constant as constant
+from opax._schedule_simple import cosine_decay as cosine_decay
+from opax._schedule_simple import exponential_decay as exponential_decay
+from opax._schedule_simple import linear as linear
+from opax._schedule_simple import polynomial as polynomial
+from opax._schedules import ScheduleFn as ScheduleFn
+from opax._schedules import ScheduleOrFloat as ScheduleOrFloat
 
-import jax
-import jax.numpy as jnp
-from jax.typing import ArrayLike
-
-from opax import _arguments
-
-ScheduleFn = Callable[[jax.Array], ArrayLike]
-"""From the number of steps, an int32 scalar, to the learning rate."""
-
-ScheduleOrFloat = ScheduleFn | ArrayLike
-"""A schedule, or a constant learning rate."""
-
-__all__ = ["ScheduleFn", "ScheduleOrFloat", "exponential_decay"]
-
-
-@dataclass(frozen=True)
-class _ExponentialDecay:
-    initial_value: float
-    step_size: float
-    reduce_factor: float
-    min_value: float | None
-
-    def __call__(self, step: ArrayLike) -> jax.Array:
-        steps = jnp.asarray(step, jnp.result_type(float))
-        value = self.initial_value * jnp.exp2(-math.log2(self.reduce_factor) * steps / self.step_size)
-        return value if self.min_value is None else jnp.maximum(value, self.min_value)
-
-
-def exponential_decay(
-    initial_value: float, step_size: float, reduce_factor: float = 2.0, min_value: float | None = None
-) -> Callable[[ArrayLike], jax.Array]:
-    """Makes a schedule that divides the learning rate by ``reduce_factor`` in every ``step_size`` steps, smoothly.
-
-    ``initial_value * reduce_factor ** (-step / step_size)``, and never below ``min_value``.
-
-    Args:
-        initial_value: the value at step 0.
-        step_size: steps in which the value shrinks by ``reduce_factor``, above 0.
-        reduce_factor: above 0; a factor below 1 lets the value grow.
-        min_value: the smallest value to return; ``None``: no limit.
-
-    Returns:
-        A function of a number or an array; it returns a float array of the same shape.
-
-    Raises:
-        ArgumentError: an argument out of range.
-        ArgumentTypeError: an argument that is no number.
-
-    >>> from opax.schedule import exponential_decay
-    >>> rate = exponential_decay(1.0, 10)
-    >>> [float(rate(step)) for step in (0, 10, 20)]
-    [1.0, 0.5, 0.25]
-    """
-    where, smallest = "exponential_decay", math.ulp(0.0)
-    return _ExponentialDecay(
-        _arguments.number(initial_value, what="initial_value", where=where),
-        _arguments.number(step_size, what="step_size", where=where, low=smallest),
-        _arguments.number(reduce_factor, what="reduce_factor", where=where, low=smallest),
-        None if min_value is None else _arguments.number(min_value, what="min_value", where=where),
-    )
+__all__ = [
+    "ScheduleFn",
+    "ScheduleOrFloat",
+    "constant",
+    "cosine_decay",
+    "exponential_decay",
+    "inverse_sqrt",
+    "join",
+    "linear",
+    "one_cycle",
+    "piecewise_constant",
+    "polynomial",
+    "warmup_cosine_decay",
+    "warmup_linear_decay",
+]

@@ -1,0 +1,130 @@
+"""What does Adam of opax cost, against optax on nested dictionaries and on one flat tuple of arrays?
+
+``step`` is the call of a compiled train step, model and optimizer going in, donated, and coming out, with arrays of
+one element; ``step / flat tuple`` are the same times, relative to those of the tuple, which no tree can beat. ``trace``
+is how long JAX takes to trace the optimizer alone, gradients given, in a function that it has not seen.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import opax
+import pax
+from benchmarks._arrays import modules_in_words, stage_arrays
+from benchmarks._figures import Figure, Target, timed_figures
+from benchmarks._harness import Timing, time_in_turns
+from benchmarks._settings import Settings
+from benchmarks.peers._adam import LEARNING_RATE
+from benchmarks.peers._dicts import Dicts
+from benchmarks.peers._flat import Flat
+from benchmarks.peers._library import Run, loss_of
+from benchmarks.peers._pax import Stages
+
+_STEP, _TO_LIMIT, _TRACE = "step", "step / flat tuple", "trace"
+_DICTS, _LIMIT, _FLAT = "optax, nested dicts", "optax, flat tuple", "PAX, opax.adam flat"
+_LARGE = frozenset(map(modules_in_words, (100, 1000)))
+TARGETS = (
+    Target(_STEP, "ratio", 1.1, _LARGE),
+    Target(_TO_LIMIT, "ratio", 1.05, _LARGE, frozenset({_FLAT})),
+    Target(_TRACE, "ratio", 1.3, _LARGE),
+)
+
+Update = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+class _Case(NamedTuple):
+    """A model, its optimizer, how to run the one and to apply the other: ``(model, optimizer, gradients)`` to both."""
+
+    model: Any
+    optimizer: Any
+    run: Run
+    update: Update
+
+
+def run(settings: Settings) -> list[Figure]:
+    """Measures for every number of modules."""
+    figures = []
+    for modules in settings.modules:
+        size = modules_in_words(modules)
+        steps = {label: _advance(case) for label, case in _cases(modules).items()}
+        _check({label: [float(advance()) for _ in range(3)] for label, advance in steps.items()})
+        timings = time_in_turns(steps, rounds=settings.rounds, seconds_a_sample=settings.seconds_a_sample)
+        figures += timed_figures("optimizers", _STEP, size, timings, _DICTS)
+        figures += _against_limit(size, timings)
+        jax.clear_caches()  # the programs of large models take a lot of memory
+        traces = {label: _tracing(case) for label, case in _cases(modules).items()}
+        timings = time_in_turns(traces, rounds=settings.rounds_of_tracing, seconds_a_sample=settings.seconds_a_sample)
+        figures += timed_figures("optimizers", _TRACE, size, timings, _DICTS)
+    return figures
+
+
+def _against_limit(size: str, timings: Mapping[str, Timing]) -> list[Figure]:
+    return timed_figures("optimizers", _TO_LIMIT, size, timings, _LIMIT)
+
+
+def _cases(modules: int) -> dict[str, _Case]:
+    """Returns the cases, each with arrays of its own, since the steps donate them."""
+
+    def arrays() -> Any:
+        return stage_arrays(modules, (1,))
+
+    def optax_case(library: Dicts | Flat) -> _Case:
+        model, run = library.stages(arrays())
+        return _Case(model, optax.adam(LEARNING_RATE).init(model), run, _update_optax)
+
+    def opax_case(factory: Any, **options: Any) -> _Case:
+        model = Stages(arrays())
+        return _Case(model, factory(model.parameters(), **options), Stages.__call__, opax.apply_gradients)
+
+    return {
+        _DICTS: optax_case(Dicts()),
+        _LIMIT: optax_case(Flat()),
+        "PAX, opax.adam": opax_case(opax.adam(LEARNING_RATE)),
+        _FLAT: opax_case(opax.adam(LEARNING_RATE), flatten=True),
+        "PAX, from_optax": opax_case(opax.from_optax(optax.adam, LEARNING_RATE)),
+    }
+
+
+def _update_optax(model: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
+    updates, state = optax.adam(LEARNING_RATE).update(gradients, state, model)
+    return optax.apply_updates(model, updates), state
+
+
+def _advance(case: _Case) -> Callable[[], jax.Array]:
+    loss, x = loss_of(case.run), jnp.ones((1,))
+
+    def step(model: Any, optimizer: Any, x: jax.Array) -> Any:
+        gradient = pax.value_and_grad if isinstance(model, pax.Module) else jax.value_and_grad
+        value, gradients = gradient(loss)(model, x)
+        return *case.update(model, optimizer, gradients), value
+
+    compiled = jax.jit(step, donate_argnums=(0, 1))
+    model, optimizer = case.model, case.optimizer
+
+    def advance() -> jax.Array:
+        nonlocal model, optimizer
+        model, optimizer, value = compiled(model, optimizer, x)
+        found: jax.Array = value.block_until_ready()
+        return found
+
+    return advance
+
+
+def _tracing(case: _Case) -> Callable[[], object]:
+    model, optimizer = jax.eval_shape(lambda: (case.model, case.optimizer))
+
+    def trace() -> object:
+        return jax.jit(lambda *trees: case.update(*trees)).trace(model, optimizer, model)
+
+    return trace
+
+
+def _check(losses: dict[str, list[float]]) -> None:
+    for label, found in losses.items():
+        if not np.allclose(found, losses[_DICTS], rtol=1e-4, atol=0):
+            raise RuntimeError(f"{label} computes something else: losses {found}, expected {losses[_DICTS]}")
