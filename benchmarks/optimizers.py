@@ -1,11 +1,12 @@
 """What does Adam of opax cost, against optax on nested dictionaries and on one flat tuple of arrays?
 
-``step`` is the call of a compiled train step, model and optimizer going in, donated, and coming out, with arrays of
-one element; ``step / flat tuple`` are the same times, relative to those of the tuple, which no tree can beat. ``trace``
-is how long JAX takes to trace the optimizer alone, gradients given, in a function that it has not seen.
+``step`` is the call of a compiled train step, model and optimizer going in, donated, and coming out: with arrays of one
+element, and with empty arrays, for which only the call is left. ``… / flat tuple`` are the same times, relative to
+those of the tuple, which no tree can beat. ``trace`` is how long JAX takes to trace the optimizer alone, gradients
+given, in a function that it has not seen.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ import opax
 import pax
 from benchmarks._arrays import modules_in_words, stage_arrays
 from benchmarks._figures import Figure, Target, timed_figures
-from benchmarks._harness import Timing, time_in_turns
+from benchmarks._harness import time_in_turns
 from benchmarks._settings import Settings
 from benchmarks.peers._adam import LEARNING_RATE
 from benchmarks.peers._dicts import Dicts
@@ -25,12 +26,14 @@ from benchmarks.peers._flat import Flat
 from benchmarks.peers._library import Run, loss_of
 from benchmarks.peers._pax import Stages
 
-_STEP, _TO_LIMIT, _TRACE = "step", "step / flat tuple", "trace"
+_EMPTY, _REAL, _TRACE, _TO_LIMIT = "step, empty arrays", "step", "trace", " / flat tuple"
 _DICTS, _LIMIT, _FLAT = "optax, nested dicts", "optax, flat tuple", "PAX, opax.adam flat"
 _LARGE = frozenset(map(modules_in_words, (100, 1000)))
 TARGETS = (
-    Target(_STEP, "ratio", 1.1, _LARGE),
-    Target(_TO_LIMIT, "ratio", 1.05, _LARGE, frozenset({_FLAT})),
+    Target(_EMPTY, "ratio", 1.1, _LARGE),
+    Target(_REAL, "ratio", 1.1, _LARGE),
+    Target(_EMPTY + _TO_LIMIT, "ratio", 1.05, _LARGE, frozenset({_FLAT})),
+    Target(_REAL + _TO_LIMIT, "ratio", 1.05, _LARGE, frozenset({_FLAT})),
     Target(_TRACE, "ratio", 1.3, _LARGE),
 )
 
@@ -49,29 +52,32 @@ class _Case(NamedTuple):
 def run(settings: Settings) -> list[Figure]:
     """Measures for every number of modules."""
     figures = []
+    for measure, shape, sizes in ((_EMPTY, (0,), settings.modules), (_REAL, (1,), settings.real_modules)):
+        for modules in sizes:
+            size, steps = modules_in_words(modules), _steps(_cases(modules, shape))
+            timings = time_in_turns(steps, rounds=settings.rounds, seconds_a_sample=settings.seconds_a_sample)
+            figures += timed_figures("optimizers", measure, size, timings, _DICTS)
+            limit = {label: timings[label] for label in (_LIMIT, _FLAT)}
+            figures += timed_figures("optimizers", measure + _TO_LIMIT, size, limit, _LIMIT)
+            jax.clear_caches()  # the programs of large models take a lot of memory
     for modules in settings.modules:
-        size = modules_in_words(modules)
-        steps = {label: _advance(case) for label, case in _cases(modules).items()}
-        _check({label: [float(advance()) for _ in range(3)] for label, advance in steps.items()})
-        timings = time_in_turns(steps, rounds=settings.rounds, seconds_a_sample=settings.seconds_a_sample)
-        figures += timed_figures("optimizers", _STEP, size, timings, _DICTS)
-        figures += _against_limit(size, timings)
-        jax.clear_caches()  # the programs of large models take a lot of memory
-        traces = {label: _tracing(case) for label, case in _cases(modules).items()}
+        traces = {label: _tracing(case) for label, case in _cases(modules, (1,)).items()}
         timings = time_in_turns(traces, rounds=settings.rounds_of_tracing, seconds_a_sample=settings.seconds_a_sample)
-        figures += timed_figures("optimizers", _TRACE, size, timings, _DICTS)
+        figures += timed_figures("optimizers", _TRACE, modules_in_words(modules), timings, _DICTS)
     return figures
 
 
-def _against_limit(size: str, timings: Mapping[str, Timing]) -> list[Figure]:
-    return timed_figures("optimizers", _TO_LIMIT, size, timings, _LIMIT)
+def _steps(cases: dict[str, _Case]) -> dict[str, Callable[[], jax.Array]]:
+    steps = {label: _advance(case) for label, case in cases.items()}
+    _check({label: [float(advance()) for _ in range(3)] for label, advance in steps.items()})
+    return steps
 
 
-def _cases(modules: int) -> dict[str, _Case]:
+def _cases(modules: int, shape: tuple[int, ...]) -> dict[str, _Case]:
     """Returns the cases, each with arrays of its own, since the steps donate them."""
 
     def arrays() -> Any:
-        return stage_arrays(modules, (1,))
+        return stage_arrays(modules, shape)
 
     def optax_case(library: Dicts | Flat) -> _Case:
         model, run = library.stages(arrays())
@@ -96,7 +102,7 @@ def _update_optax(model: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
 
 
 def _advance(case: _Case) -> Callable[[], jax.Array]:
-    loss, x = loss_of(case.run), jnp.ones((1,))
+    loss, x = loss_of(case.run), jnp.ones(jax.tree.leaves(case.model)[0].shape)
 
     def step(model: Any, optimizer: Any, x: jax.Array) -> Any:
         gradient = pax.value_and_grad if isinstance(model, pax.Module) else jax.value_and_grad
