@@ -516,3 +516,34 @@ def test_typed_keys_are_no_floats() -> None:
 def test_a_state_dictionary_of_typed_keys_can_be_loaded() -> None:
     key = jax.random.key(1)
     assert Holder(key=jax.random.key(0)).load_state_dict({"key": key}).key is key
+
+
+class Celsius(pax.Module):
+    """Has a property that can be set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kelvin = 273.0
+
+    @property
+    def celsius(self) -> float:
+        """What `kelvin` is on another scale."""
+        return self.kelvin - 273.0
+
+    @celsius.setter
+    def celsius(self, value: float) -> None:
+        self.kelvin = value + 273.0
+
+    @property
+    def is_frost(self) -> bool:
+        """Whether it is below zero."""
+        return self.celsius < 0
+
+
+def test_replace_takes_properties_that_can_be_set() -> None:
+    old = Celsius()
+    new = old.replace(celsius=20.0)
+    assert (old.kelvin, new.kelvin) == (273.0, 293.0)
+    with pytest.raises(AttributeNameError) as caught:
+        old.replace(is_frost=True)
+    assert "fix:   replace what Celsius computes `is_frost` from" in str(caught.value)

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -283,3 +284,58 @@ def test_random_chains_compute_the_same_in_all_modes(part: Any, params: Any, see
     for updates, optimizer in found[1:]:
         for got, expected in zip(jax.tree.leaves(updates) + jax.tree.leaves(optimizer), want + state, strict=True):
             np.testing.assert_array_equal(got, expected, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("factory", "place"),
+    [
+        (opax.chain(opax.clip(1.0), opax.differentially_private_aggregate(1.0, 1.0, 0)), "first"),
+        (opax.chain(opax.clip(1.0), opax.chain(opax.differentially_private_aggregate(1.0, 1.0, 0))), "first"),
+        (opax.chain(opax.params_ema(0.9), opax.sgd(0.1)), "last"),
+        (opax.chain(opax.lookahead(opax.sgd(0.1)), opax.scale(0.1)), "last"),
+        (opax.chain(opax.chain(opax.sgd(0.1), opax.params_ema(0.9)), opax.scale(0.1)), "last"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"flatten": True}])
+def test_transformations_in_a_wrong_place_are_refused(factory: Any, place: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match=f"has to be the {place} one of a chain") as caught:
+        factory(PARAMS, **options)
+    assert "where: Chain, transforms[" in str(caught.value)
+
+
+def test_what_keeps_updates_may_follow_what_has_to_be_last() -> None:
+    factory = opax.chain(opax.lookahead(opax.sgd(0.1)), opax.params_ema(0.9))
+    assert len(factory(PARAMS)) == 2
+
+
+class ReturnsNothing(opax.GradientTransformation):
+    """Forgot to return."""
+
+    def __call__(self, updates: Any, params: Any = None) -> Any:
+        pass
+
+
+def test_a_transformation_that_returns_another_tree_is_named() -> None:
+    optimizer = opax.chain(opax.scale(0.1), ReturnsNothing, opax.scale(0.1))(PARAMS)
+    with pytest.raises(StructureError, match="has to return a tree like the updates") as caught:
+        optimizer(PARAMS)
+    assert "transforms[1], ReturnsNothing" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "fix"),
+    [(opax.identity, "opax.identity(...)"), (optax.adam, "opax.from_optax(optax.adam, ...)")],
+)
+def test_functions_that_were_not_called_are_refused(function: Any, fix: str) -> None:
+    with pytest.raises(ArgumentTypeError) as caught:
+        opax.chain(function)(PARAMS)
+    assert f"fix:   {fix}" in str(caught.value)
+
+
+def test_options_may_be_given_by_position() -> None:
+    pax.assert_structure_equal(opax.adam(0.1)(PARAMS, True), opax.adam(0.1)(PARAMS, flatten=True))
+    pax.assert_structure_equal(opax.adam(0.1).init(PARAMS, False, False), opax.adam(0.1)(PARAMS, strict=False))
+    with pytest.raises(ArgumentTypeError, match="There is no such option"):
+        opax.adam(0.1)(PARAMS, True, flatten=True)
+    with pytest.raises(ArgumentTypeError, match="Only chains have options"):
+        opax.scale(0.1)(PARAMS, flatten=True)

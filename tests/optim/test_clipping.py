@@ -11,12 +11,18 @@ import pytest
 import opax
 import pax
 from helpers.traces import TraceCounter
-from pax.errors import ArgumentError, StructureError
+from pax.errors import ArgumentError, ArgumentTypeError, StructureError
 
 
 def test_clip_limits_elements_and_keeps_nan() -> None:
     got = opax.clip(1.0)(jnp.ones(4))(jnp.array([-5.0, 0.5, 2.0, jnp.nan]))
     np.testing.assert_array_equal(got, [-1.0, 0.5, 1.0, np.nan])
+
+
+def test_complex_numbers_are_not_clipped_one_by_one() -> None:
+    params = {"w": jnp.ones(1, jnp.complex64)}
+    with pytest.raises(ArgumentTypeError, match=r"where: Clip, \['w'\](.|\n)*clip_by_global_norm"):
+        opax.clip(1.0)(params)(params)
 
 
 def clip_norm(limit: float, updates: Any) -> Any:
@@ -37,6 +43,11 @@ def test_small_updates_are_not_changed() -> None:
 def test_zero_updates_stay_zero() -> None:
     _, updates = clip_norm(1.0, jnp.zeros(2))
     np.testing.assert_array_equal(updates, [0.0, 0.0])
+
+
+def test_half_precision_is_scaled_down_far() -> None:
+    _, updates = clip_norm(1.0, jnp.full((1000, 1000), 1000.0, jnp.float16))
+    np.testing.assert_allclose(np.float32(updates), 1e-3, rtol=1e-3)
 
 
 def test_a_nan_makes_all_updates_nan() -> None:

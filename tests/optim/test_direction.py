@@ -11,7 +11,7 @@ import optax.contrib
 import pytest
 
 import opax
-from opax._direction import updates_descend
+from opax._direction import try_out
 from opax._optax_recipe import recipe_of
 from pax.errors import ArgumentError
 
@@ -66,17 +66,17 @@ def make(name: str, module: Any = optax) -> Any:
     ],
 )
 def test_optimizers_are_known_as_such(name: str, module: Any) -> None:
-    assert updates_descend(recipe_of(make(name, module), (), {})) is True
+    assert try_out(recipe_of(make(name, module), (), {})).descends is True
 
 
 @pytest.mark.parametrize("name", NO_OPTIMIZERS)
 def test_what_is_no_optimizer_is_not_taken_for_one(name: str) -> None:
-    assert updates_descend(recipe_of(getattr(optax, name)(), (), {})) is not True
+    assert try_out(recipe_of(getattr(optax, name)(), (), {})).descends is not True
 
 
 @pytest.mark.parametrize("name", WITH_ARGUMENTS)
 def test_what_is_no_optimizer_whatever_its_arguments(name: str) -> None:
-    assert updates_descend(recipe_of(WITH_ARGUMENTS[name](), (), {})) is not True
+    assert try_out(recipe_of(WITH_ARGUMENTS[name](), (), {})).descends is not True
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_negate_decides_about_the_sign(negate: bool) -> None:
 
 
 def test_it_is_tried_inside_of_a_compiled_function_too() -> None:
-    updates_descend.cache_clear()
+    try_out.cache_clear()
     optimizer = jax.jit(lambda params: opax.from_optax(optax.adam, 1e-3)(params))(PARAMS)
     assert optimizer._negate is True
-    updates_descend.cache_clear()
+    try_out.cache_clear()
     shapes = jax.eval_shape(opax.from_optax(optax.adam, 1e-3), PARAMS)
     assert shapes[0].mu["w"].shape == (2, 3)

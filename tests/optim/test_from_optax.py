@@ -436,6 +436,12 @@ def test_missing_parameters_are_reported(transformation: Any) -> None:
         pax.purecall(optimizer, GRADS)
 
 
+def test_a_wrong_structure_is_not_taken_for_missing_parameters() -> None:
+    optimizer = opax.from_optax(optax.adam, 0.1)(PARAMS)
+    with pytest.raises(StructureError, match="The updates do not fit the optimizer's state"):
+        pax.purecall(optimizer, {"b": jnp.ones(3)})
+
+
 def test_gradients_of_another_structure_are_refused() -> None:
     optimizer = opax.from_optax(optax.adam, 0.1)(PARAMS)
     with pytest.raises(StructureError, match="The updates and parameters have different structures."):
@@ -467,3 +473,29 @@ def test_errors_of_a_transformation_itself_are_passed_on() -> None:
     transformation = optax.GradientTransformation(lambda params: optax.EmptyState(), update)
     with pytest.raises(ValueError, match="^my own$"):
         opax.transform_gradients(GRADS, opax.from_optax(transformation, negate=False)(PARAMS), PARAMS)
+
+
+@pytest.mark.parametrize("make", [optax.lbfgs, lambda: optax.polyak_sgd(0.1)])
+def test_what_needs_the_loss_is_refused_at_once(make: Any) -> None:
+    with pytest.raises(ArgumentError, match="needs more than gradients and parameters"):
+        opax.from_optax(make)({"w": jnp.ones(2)})
+
+
+def test_a_failed_trial_says_why() -> None:
+    with pytest.raises(ArgumentError, match="Expecting `negate`") as caught:
+        opax.from_optax(optax.adam, "x")({"w": jnp.ones(2)})
+    assert "which did not work on a small example: TypeError" in str(caught.value)
+
+
+def test_multi_steps_of_optax_is_pointed_to_that_of_opax() -> None:
+    with pytest.raises(ArgumentTypeError) as caught:
+        opax.from_optax(optax.MultiSteps, optax.adam(0.1), every_k_schedule=2)
+    assert "fix:   opax.multi_steps(opax.adam(1e-3), 4)" in str(caught.value)
+
+
+def test_a_traced_number_inside_of_a_transformation_is_refused() -> None:
+    def make(rate: Any) -> Any:
+        return opax.from_optax(optax.adam(rate), negate=True)({"w": jnp.ones(2)})
+
+    with pytest.raises(ArgumentError, match="cannot be a value that is being traced"):
+        jax.jit(make)(0.1)

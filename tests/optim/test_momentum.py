@@ -33,7 +33,7 @@ def test_sgd_is_a_trace_and_a_scale_even_without_momentum() -> None:
 
 
 def test_a_negative_momentum_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"`decay_rate` is out of range.\n  where: trace"):
+    with pytest.raises(ArgumentError, match=r"`momentum` is out of range.\n  where: sgd"):
         opax.sgd(0.1, momentum=-0.5)
 
 

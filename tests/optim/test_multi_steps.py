@@ -341,7 +341,8 @@ def test_the_learning_rate_of_a_wrapper_is_that_inside(wrap: Any) -> None:
     _, optimizer, _ = run(optimizer, gradients(2), PARAMS)
     steps = int(optimizer.inner[-1].count)
     assert float(optimizer.learning_rate) == pytest.approx(0.4 * 0.5**steps)
-    assert opax.chain(wrap(opax.sgd(0.1)), opax.clip(1.0))(PARAMS).learning_rate == 0.1
+    assert opax.chain(opax.clip(1.0), wrap(opax.sgd(0.1)))(PARAMS).learning_rate == 0.1
+    assert wrap(opax.sgd(0.1))(PARAMS).replace(learning_rate=0.2).inner.learning_rate == 0.2
     assert opax.chain(opax.scale(0.1), wrap(opax.clip(1.0)))(PARAMS).learning_rate == 0.1
     with pytest.raises(AttributeError, match="has no attribute 'learning_rate'"):
         _ = wrap(opax.clip(1.0))(PARAMS).learning_rate

@@ -8,6 +8,7 @@ import pytest
 
 import opax
 import pax
+from helpers.compilations import count_compilations
 from helpers.modules import Linear
 from helpers.traces import TraceCounter
 from pax.errors import ArgumentError, ArgumentTypeError, StructureError
@@ -33,6 +34,16 @@ def test_the_means_are_the_state() -> None:
     rms, updates = pax.purecall(rms, {"w": jnp.array([2.0])})
     np.testing.assert_array_equal(rms.nu["w"], [7.0])
     np.testing.assert_allclose(updates["w"], [2 / np.sqrt(7)], rtol=1e-6)
+
+
+@BOTH
+def test_creating_the_state_compiles_nothing(factory: Any) -> None:
+    params = [jnp.ones((7, 11, size)) for size in range(1, 6)]
+    with count_compilations() as compilations:
+        optimizer = factory(initial_scale=0.5)(params)
+        assert compilations() == 0
+    for nu, param in zip(optimizer.nu, params, strict=True):
+        np.testing.assert_array_equal(nu, np.full(param.shape, 0.5, np.float32), strict=True)
 
 
 def test_a_variance_that_is_rounded_below_zero_is_zero() -> None:

@@ -1,6 +1,6 @@
 """opax.scale, opax.scale_by_schedule and opax.identity."""
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,43 @@ def test_a_scalar_array_is_state_that_can_change_without_a_second_trace() -> Non
     np.testing.assert_allclose(step(optimizer), [0.1], rtol=1e-6)
     np.testing.assert_allclose(step(optimizer.replace(scale=jnp.array(0.5))), [0.5])
     assert step.traces == 1
+
+
+def test_an_optimizer_can_be_donated_and_its_factory_used_again() -> None:
+    factory = opax.sgd(jnp.float32(0.1))
+    step = jax.jit(lambda optimizer: opax.transform_gradients(jnp.ones(1), optimizer, jnp.ones(1)), donate_argnums=0)
+    for _ in range(2):
+        updates, _ = step(factory(jnp.ones(1)))
+        np.testing.assert_allclose(updates, [0.1], rtol=1e-6)
+
+
+def test_an_array_is_the_factor_of_several_parts() -> None:
+    factory = opax.scale(jnp.float32(0.1))
+    params = {"a": jnp.ones(1), "b": jnp.ones(1)}
+    optimizer = opax.partition(("a", factory), rest=factory)(params)
+    assert optimizer[0].scale is not optimizer[1].scale
+
+
+@pytest.mark.parametrize("factor", [1e-8, 1.1e-6])
+def test_a_factor_too_small_for_half_precision_is_not_rounded(factor: float) -> None:
+    updates = opax.scale(factor)(jnp.ones(1))(jnp.array([30000.0], jnp.float16))
+    assert updates.dtype == jnp.float16
+    np.testing.assert_allclose(np.float32(updates), [30000 * factor], rtol=2e-3)
+
+
+@pytest.mark.parametrize("value", [np.array(0.5), jnp.float32(0.5), np.float64(0.5)])
+def test_numbers_are_taken_of_every_kind(value: Any) -> None:
+    assert opax.clip(value) == opax.clip(0.5)
+
+
+def test_an_integer_too_large_for_a_float_is_infinite() -> None:
+    assert opax.clip(10**400) == opax.clip(float("inf"))
+
+
+@pytest.mark.parametrize("value", [jnp.asarray(1j), jnp.asarray(True), np.array("0.1"), np.ones(2), "1"])
+def test_what_is_no_real_number_is_refused(value: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting a number for `max_delta`"):
+        opax.clip(value)
 
 
 @pytest.mark.parametrize("value", ["0.1", None, True, 1j, jnp.ones(2)])
@@ -201,13 +238,15 @@ def test_optimizers_are_created_under_jit_without_a_check() -> None:
 @pytest.mark.parametrize("make", [opax.adam, opax.sgd, opax.adamw])
 @pytest.mark.parametrize("value", [-1, -1e-3, np.float32(-1), np.array(-1.0), jnp.asarray(-1.0), float("nan")])
 def test_a_constant_learning_rate_is_not_negative(make: Any, value: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"`learning_rate` is out of range.\n  where: an optimizer\n  got:   learn"):
+    with pytest.raises(
+        ArgumentError, match=r"`learning_rate` is out of range.\n  where: argument `learning_rate`\n  got:   learn"
+    ):
         make(value)
 
 
 @pytest.mark.parametrize("value", ["0.1", None, True, 1j, jnp.ones(2), np.ones(1)])
 def test_a_learning_rate_is_a_number_or_a_function(value: Any) -> None:
-    with pytest.raises(ArgumentTypeError, match=r"Expecting a number for `learning_rate`.\n  where: an optimizer"):
+    with pytest.raises(ArgumentTypeError, match=r"Expecting a number for `learning_rate`.\n  where: argument"):
         opax.adam(value)
 
 
@@ -245,3 +284,22 @@ def test_a_learning_rate_in_an_array_changes_without_a_second_trace() -> None:
         np.testing.assert_allclose([updates[0], optimizer.learning_rate], rate, rtol=1e-6)
         step(optimizer)
     assert step.traces == 1
+
+
+def test_a_schedule_that_cannot_be_compiled_is_explained() -> None:
+    optimizer = opax.sgd(lambda step: 0.1 if step < 100 else 0.01)(jnp.ones(1))
+    with pytest.raises(ArgumentError, match="Expecting a schedule that can be compiled") as caught:
+        jax.jit(lambda optimizer: opax.transform_gradients(jnp.ones(1), optimizer, jnp.ones(1)))(optimizer)
+    assert "fix:   jnp.where(" in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [opax.sgd, opax.scale_by_schedule])
+def test_a_function_that_makes_a_schedule_is_none(make: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="A schedule takes one argument") as caught:
+        make(opax.schedule.cosine_decay)
+    assert "fix:   cosine_decay(...)" in str(caught.value)
+
+
+def test_an_optimizer_is_no_learning_rate() -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting a learning rate"):
+        opax.sgd(cast(Any, opax.adam(0.1)))

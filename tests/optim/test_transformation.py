@@ -15,6 +15,7 @@ import opax
 import pax
 from helpers.modules import Linear, Net
 from helpers.traces import TraceCounter
+from pax.errors import ArgumentTypeError
 
 
 def _is_filled(param: Any) -> bool:
@@ -224,6 +225,26 @@ def test_the_base_class_has_to_be_derived_from() -> None:
     assert repr(optimizer) == "GradientTransformation"
     with pytest.raises(NotImplementedError, match="A subclass must implement this method"):
         optimizer(GRADS)
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        (Linear(2, 2).parameters, "where: chain\n"),
+        ({"w": "float32"}, "where: ['w']\n  got:   'float32'\n"),
+        (jnp.ones, "where: chain\n"),
+    ],
+    ids=["method", "string", "function"],
+)
+def test_parameters_that_are_no_arrays_are_refused(params: Any, text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="Expecting parameters: a tree of arrays.") as caught:
+        opax.adam(0.1)(params)
+    assert text in str(caught.value)
+
+
+def test_what_is_of_optax_is_sent_to_from_optax() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"fix:   opax\.from_optax"):
+        opax.chain(optax.adam(0.1))(PARAMS)
 
 
 def test_submodules_hold_the_same_functions() -> None:

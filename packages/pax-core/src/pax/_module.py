@@ -256,6 +256,8 @@ class Module(NodeBase, metaclass=ModuleMeta):
     def replace(self, **changes: Any) -> Self:
         """Returns a copy with other values for existing attributes; ``name`` and ``training`` can be given, too.
 
+        Properties that have a setter can be given as well.
+
         Raises:
             AttributeNameError: there is no such attribute.
             SharedNodeError: an array or a module would stand at two places.

@@ -40,17 +40,27 @@ def replace(module: Any, changes: dict[str, Any]) -> Any:
     """See ``Module.replace``."""
     new = copy_tree(module)
     attributes = open_node(new)
+    computed = {}
     for name, value in changes.items():
         stored = storage_name(module, name)
+        own = getattr(type(module), stored, None)
+        if isinstance(own, property) and own.fset is not None:
+            computed[name] = value
+            continue
         if stored not in attributes:
             raise AttributeNameError(
                 f"`{name}` is no attribute of this module, so it cannot be replaced.",
                 got=f"replace({name}=...)",
                 want=", ".join(key for key in attributes if not key.startswith("_")) or "(it has none)",
-                fix=f"module.set_attribute({name!r}, value)  # adds an attribute",
+                fix=f"replace what {type(module).__qualname__} computes `{name}` from"
+                if isinstance(own, property)
+                else f"module.set_attribute({name!r}, value)  # adds an attribute",
                 module=module,
             )
         attributes[stored] = value
+    with Session((new,)):
+        for name, value in computed.items():
+            setattr(new, name, value)
     return finish(new, module)
 
 

@@ -1,6 +1,5 @@
 """Limits for updates that grow with the parameters."""
 
-import math
 from typing import Any
 
 import jax
@@ -88,6 +87,6 @@ def adaptive_clip(clipping: float, eps: float = 1e-3) -> Factory[AdaptiveClip]:
         AdaptiveClip,
         (
             ("clipping", _arguments.number(clipping, what="clipping", where=where, low=0)),
-            ("eps", _arguments.number(eps, what="eps", where=where, low=math.ulp(0.0))),
+            ("eps", _arguments.number(eps, what="eps", where=where, low=_arguments.SMALLEST)),
         ),
     )

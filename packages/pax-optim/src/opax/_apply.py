@@ -29,7 +29,8 @@ def transform_gradients(grads: Any, optimizer: Optimizer, params: Any) -> tuple[
         ``(updates, optimizer)``: a tree like ``grads`` that is to be subtracted from ``params``, and the new optimizer.
 
     Raises:
-        ArgumentTypeError: ``optimizer`` is no :class:`opax.GradientTransformation`.
+        ArgumentTypeError: ``optimizer`` is no :class:`opax.GradientTransformation`, or gradients of floating-point
+            parameters are integers.
         StructureError: the gradients do not fit the parameters.
 
     >>> import jax.numpy as jnp
@@ -47,7 +48,23 @@ def transform_gradients(grads: Any, optimizer: Optimizer, params: Any) -> tuple[
             want="a module such as opax.adam(1e-3)(params)",
             fix="optimizer = opax.adam(1e-3)(net.parameters())  # a factory needs the parameters first",
         )
+    _check_kinds(grads, params)
     return _step(optimizer, grads, params)
+
+
+def _check_kinds(grads: Any, params: Any) -> None:
+    found, wanted = jax.tree.leaves_with_path(grads), jax.tree.leaves(params)
+    if len(found) != len(wanted):
+        return  # the optimizer will say so
+    for (path, grad), param in zip(found, wanted, strict=True):
+        if jnp.issubdtype(jnp.result_type(grad), jnp.integer) and jnp.issubdtype(jnp.result_type(param), jnp.inexact):
+            raise ArgumentTypeError(
+                "Expecting gradients that are no integers: updates would be rounded to whole numbers.",
+                where=f"transform_gradients, {jax.tree_util.keystr(path).removeprefix('.') or '`grads`'}",
+                got=describe(grad),
+                want=describe(param),
+                fix="grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)",
+            )
 
 
 def _step(optimizer: Optimizer, grads: Any, params: Any) -> tuple[Any, Optimizer]:
@@ -129,6 +146,14 @@ def apply_gradients(
     >>> int(optimizer[0].count)
     1
     """
+    if isinstance(model, GradientTransformation) or isinstance(grads, GradientTransformation):
+        raise ArgumentTypeError(
+            "Expecting a PAX Module.",
+            where=f"apply_gradients, `{'model' if isinstance(model, GradientTransformation) else 'grads'}`",
+            got="an optimizer",
+            want="the model, its optimizer, the gradients, in this order",
+            fix="model, optimizer = opax.apply_gradients(model, optimizer, grads)",
+        )
     if not isinstance(model, pax.Module):
         raise ArgumentTypeError("Expecting a PAX Module.", where="apply_gradients, `model`", got=describe(model))
     if type(grads) is not type(model):
@@ -171,7 +196,7 @@ def _select(condition: ArrayLike, new: Any, old: Any) -> Any:
             where="apply_gradients, `all_finite`",
             got=describe(condition),
             want="True, False, or bool[]",
-            fix="all_finite = jnp.isfinite(loss)",
+            fix="all_finite = jnp.all(jnp.array([jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]))",
         )
     if keep_new.ndim != 0:
         raise ArgumentError(

@@ -14,6 +14,8 @@ import pax
 from pax.errors import ArgumentError, ArgumentTypeError
 from pax.extend import describe, is_tracer
 
+SMALLEST = math.ulp(0.0)  # as `low`, for "above 0"
+
 
 def number(value: Any, *, what: str, where: str, low: float = -math.inf, below: float = math.inf) -> float:
     """Returns a real number as a ``float``, so that ``1`` and ``1.0`` make the same optimizer.
@@ -29,12 +31,14 @@ def number(value: Any, *, what: str, where: str, low: float = -math.inf, below: 
         ArgumentTypeError: it is no real number.
         ArgumentError: it is out of range or NaN.
     """
-    is_scalar = isinstance(value, jax.Array) and value.ndim == 0 and not is_tracer(value)
-    if isinstance(value, bool) or not (isinstance(value, numbers.Real) or is_scalar):
+    if isinstance(value, bool) or not (isinstance(value, numbers.Real) or _is_real_scalar(value)):
         raise ArgumentTypeError(
             f"Expecting a number for `{what}`.", where=where, got=describe(value), want=_range(what, low, below)
         )
-    result = float(value)
+    try:
+        result = float(value)
+    except OverflowError:  # of an integer
+        result = math.inf if value > 0 else -math.inf
     if not (low <= result < below or (below == math.inf and result == math.inf)):
         raise ArgumentError(
             f"`{what}` is out of range.", where=where, got=f"{what}={result}", want=_range(what, low, below)
@@ -42,9 +46,16 @@ def number(value: Any, *, what: str, where: str, low: float = -math.inf, below: 
     return result
 
 
+def _is_real_scalar(value: Any) -> bool:
+    is_array = isinstance(value, jax.Array | np.ndarray) and value.ndim == 0 and not is_tracer(value)
+    return is_array and any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer))
+
+
 def _range(what: str, low: float, below: float) -> str:
     if low == -math.inf:
         return "a real number"
+    if low == SMALLEST:
+        return f"0 < {what}"
     return f"{low:g} <= {what}" if below == math.inf else f"{low:g} <= {what} < {below:g}"
 
 

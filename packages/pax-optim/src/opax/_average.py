@@ -25,6 +25,8 @@ class ParamsEma(GradientTransformation):
     """
 
     _factory_name = "params_ema"
+    _is_last = True
+    _keeps_updates = True
 
     decay: float
     debias: bool

@@ -35,7 +35,9 @@ class Centralize(GradientTransformation):
         return jax.tree.map(self._centralized, updates)
 
     def _centralized(self, update: Any) -> jax.Array:
-        first = jnp.moveaxis(at_least_float32(update), self.kept_axis, 0) if jnp.ndim(update) > 1 else update
+        first = (
+            jnp.moveaxis(at_least_float32(update), self.kept_axis, 0) if jnp.ndim(update) > 1 else jnp.asarray(update)
+        )
         centralized, _ = optax.centralize().update(first, optax.EmptyState())
         back = jnp.moveaxis(centralized, 0, self.kept_axis) if jnp.ndim(update) > 1 else centralized
         return back.astype(jnp.result_type(update))

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+from jax.typing import ArrayLike
 
 from opax._factory import Factory, TransformationFactory, create
-from opax._learning_rate import last_learning_rate
+from opax._learning_rate import last_learning_rate, with_learning_rate
 from opax._parts import as_leaves
 from opax._transformation import GradientTransformation
+from opax._trees import same_structure
 from pax.errors import ArgumentError, ArgumentTypeError, PaxError, StructureError
 from pax.extend import describe
 
@@ -65,6 +67,7 @@ class Chain(GradientTransformation):
                 self.transforms = _create_all(transformations, leaves)
         else:
             self.transforms = _create_all(transformations, params)
+        _check_places(self.transforms, self)
 
     @property
     def learning_rate(self) -> float | jax.Array:
@@ -72,12 +75,17 @@ class Chain(GradientTransformation):
 
         It is a float if it is constant, and a float32 scalar otherwise. More exactly, it is the factor of the last
         transformation that has one: ``scale_by_schedule``, ``scale``, one inside of a nested chain, or any with an
-        attribute ``learning_rate``.
+        attribute ``learning_rate``. ``optimizer.replace(learning_rate=5e-4)`` gives another one to an optimizer in
+        which it is constant; if it is an array there, this compiles nothing anew.
 
         Raises:
             ArgumentError: there is none.
         """
         return last_learning_rate(self.transforms, self)
+
+    @learning_rate.setter
+    def learning_rate(self, value: ArrayLike) -> None:
+        self.transforms = with_learning_rate(self.transforms, value, self)
 
     @property
     def _keeps_leaves(self) -> bool:
@@ -115,8 +123,18 @@ class Chain(GradientTransformation):
         return jax.tree.unflatten(structure, self._call_all(leaves, params))
 
     def _call_all(self, updates: Any, params: Any) -> Any:
-        for transform in self.transforms:
-            updates = transform(updates, params)
+        for index, transform in enumerate(self.transforms):
+            new = transform(updates, params)
+            if not same_structure(new, updates):
+                raise StructureError(
+                    "A transformation has to return a tree like the updates that it gets.",
+                    module=self,
+                    where=f"transforms[{index}], {transform!r}",
+                    got=describe(new),
+                    want=describe(updates),
+                    fix="return jax.tree.map(function, updates)",
+                )
+            updates = new
         return updates
 
     def __len__(self) -> int:
@@ -157,6 +175,51 @@ def _create_all(factories: tuple[TransformationFactory, ...], params: Any) -> li
                 error.path = ".".join(part for part in (f"transforms[{index}]", error.path) if part)
             raise
     return transforms
+
+
+def _check_places(transforms: list[GradientTransformation], module: GradientTransformation) -> None:
+    """Checks that transformations which have to be first, or last, are.
+
+    Raises:
+        ArgumentError: one is not.
+    """
+    for index, transform in enumerate(transforms):
+        after = [other for other in transforms[index + 1 :] if not _keeps_updates(other)]
+        if index and _is_first(transform):
+            _refuse(index, transform, "first", f"{transforms[0]!r} before it", module)
+        if after and _is_last(transform):
+            _refuse(index, transform, "last", f"{after[0]!r} after it", module)
+
+
+def _refuse(index: int, transform: Any, place: str, got: str, module: GradientTransformation) -> None:
+    raise ArgumentError(
+        f"This transformation has to be the {place} one of a chain.",
+        module=module,
+        where=f"transforms[{index}], {transform!r}",
+        got=got,
+        want="gradients as they come: of single examples, nothing averaged or clipped"
+        if place == "first"
+        else "updates that are subtracted from the parameters as they are",
+        fix=f"put it {'before' if place == 'first' else 'behind'} all others",
+    )
+
+
+def _is_first(transform: Any) -> bool:
+    if isinstance(transform, Chain):
+        return any(map(_is_first, transform.transforms))
+    return bool(transform._is_first)
+
+
+def _is_last(transform: Any) -> bool:
+    if isinstance(transform, Chain):
+        return any(map(_is_last, transform.transforms))
+    return bool(transform._is_last)
+
+
+def _keeps_updates(transform: Any) -> bool:
+    if isinstance(transform, Chain):
+        return all(map(_keeps_updates, transform.transforms))
+    return bool(transform._keeps_updates)
 
 
 def chain(*transformations: TransformationFactory) -> Factory[Chain]:

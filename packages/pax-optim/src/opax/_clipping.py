@@ -1,6 +1,5 @@
 """Limits for single updates, for those of an array, and for all of them together."""
 
-import math
 from typing import Any
 
 import jax
@@ -13,6 +12,8 @@ from opax._precision import at_least_float32
 from opax._scale import scaled
 from opax._transformation import GradientTransformation
 from opax._trees import cast_like
+from pax.errors import ArgumentTypeError
+from pax.extend import describe
 
 
 class Clip(GradientTransformation):
@@ -33,7 +34,21 @@ class Clip(GradientTransformation):
         self.max_delta = max_delta
 
     def __call__(self, updates: Any, params: Any = None) -> Any:
-        """Returns ``updates`` with each element moved into ``[-max_delta, max_delta]``; NaN stays NaN."""
+        """Returns ``updates`` with each element moved into ``[-max_delta, max_delta]``; NaN stays NaN.
+
+        Raises:
+            ArgumentTypeError: updates are complex.
+        """
+        for path, leaf in jax.tree.leaves_with_path(updates):
+            if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+                raise ArgumentTypeError(
+                    "Complex numbers have no order, and cannot be clipped one by one.",
+                    module=self,
+                    where=jax.tree_util.keystr(path).removeprefix(".") or None,
+                    got=describe(leaf),
+                    want="real updates",
+                    fix="opax.clip_by_global_norm(1.0)   or   opax.clip_by_block_rms(1.0)",
+                )
         clipped, _ = optax.clip(self.max_delta).update(updates, optax.EmptyState())
         return clipped
 
@@ -168,5 +183,5 @@ def clip_by_block_rms(threshold: float) -> Factory[ClipByBlockRms]:
         Shazeer & Stern, "Adafactor", 2018, https://arxiv.org/abs/1804.04235 (section 6); computed by
         ``optax.clip_by_block_rms``.
     """
-    value = _arguments.number(threshold, what="threshold", where="clip_by_block_rms", low=math.ulp(0.0))
+    value = _arguments.number(threshold, what="threshold", where="clip_by_block_rms", low=_arguments.SMALLEST)
     return Factory(ClipByBlockRms, (("threshold", value),))

@@ -1,7 +1,7 @@
 """Whether the updates of an optax transformation go downhill."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,31 +14,36 @@ from opax._optax_state import implicit_promotion
 _STEPS = 4  # a warm-up starts with a learning rate of 0, and noise does not point the same way all the time
 
 
+class Trial(NamedTuple):
+    """How a transformation did on a small example.
+
+    Attributes:
+        descends: ``True`` if updates point against the gradients, in each step and for each parameter; ``False`` if
+            they point along them; ``None`` if it is neither, or if there are no updates at all in the first steps.
+        error: why it cannot be tried: it needs a loss, or parameters of a certain structure.
+    """
+
+    descends: bool | None
+    error: Exception | None = None
+
+
 @functools.lru_cache(maxsize=256)
-def updates_descend(recipe: Recipe) -> bool | None:
+def try_out(recipe: Recipe) -> Trial:
     """Tries a transformation on a small example whose gradients stay the same.
 
     Names would not tell: most functions of optax called ``scale_by_…`` keep the direction of the gradients, some do
     not, and anybody can write one.
-
-    Args:
-        recipe: the transformation.
-
-    Returns:
-        ``True`` if updates point against the gradients, in each step and for each parameter; ``False`` if they point
-        along them; ``None`` if it is neither, if there are no updates at all in the first steps, or if the
-        transformation cannot be tried: it needs a loss, or parameters of a certain structure.
     """
     transformation = recipe.make()
     try:
         # Concrete values also where an optimizer is created inside of `jax.jit`.
         with jax.ensure_compile_time_eval(), implicit_promotion():
             products = np.asarray(jax.jit(lambda: _products(transformation))())
-    except Exception:  # whatever it needs that is not there: the user will have to tell
-        return None
+    except Exception as error:  # whatever it needs that is not there: the user will have to tell
+        return Trial(None, error.with_traceback(None))
     if (products <= 0).all() and (products < 0).any():
-        return True
-    return False if (products >= 0).all() and (products > 0).any() else None
+        return Trial(descends=True)
+    return Trial(False if (products >= 0).all() and (products > 0).any() else None)
 
 
 def _products(transformation: Any) -> jax.Array:

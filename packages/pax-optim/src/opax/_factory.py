@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Generic, TypeVar
+
+import jax
+import optax
 
 from opax._transformation import GradientTransformation
 from pax.errors import ArgumentTypeError
@@ -38,33 +42,51 @@ class Factory(Generic[T]):
     transformation: type[T]
     arguments: tuple[tuple[str, Any], ...] = ()
 
-    def __call__(self, params: Any, **options: Any) -> T:
+    def __call__(self, params: Any, *values: Any, **options: Any) -> T:
         """Creates the transformation.
 
         Args:
             params: the tree of parameters that will be optimized; usually ``module.parameters()``.
+            *values: options by position.
             **options: for chains: ``flatten`` and ``strict``, see :func:`opax.chain`.
 
         Returns:
             A module.
 
         Raises:
-            ArgumentTypeError: an option that the transformation does not have.
+            ArgumentTypeError: an option that the transformation does not have, or no tree of arrays.
         """
-        unknown = [name for name in options if name not in self.transformation._options]
+        known = self.transformation._options
+        unknown = [repr(value) for value in values[len(known) :]]
+        unknown += [f"{name}={value!r}" for name, value in options.items() if name not in known[len(values) :]]
+        options.update(zip(known, values, strict=False))
         if unknown:
             raise ArgumentTypeError(
-                "Only chains have these options." if self.transformation._options == () else "There is no such option.",
+                "There is no such option." if known else "Only chains have options.",
                 where=repr(self),
-                got=", ".join(f"{name}={options[name]!r}" for name in unknown),
-                want=" or ".join(self.transformation._options) or "the parameters alone",
+                got=", ".join(unknown),
+                want="the parameters, then " + ", ".join(known) if known else "the parameters alone",
                 fix="opax.chain(...)(params, flatten=True)",
             )
+        self._check_params(params)
         return self.transformation(params, **dict(self.arguments), **options)
 
-    def init(self, params: Any, **options: Any) -> T:
+    def _check_params(self, params: Any) -> None:
+        for path, leaf in jax.tree.leaves_with_path(params):
+            if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
+                raise ArgumentTypeError(
+                    "Expecting parameters: a tree of arrays.",
+                    where=jax.tree_util.keystr(path).removeprefix(".")
+                    or self.transformation._factory_name
+                    or self.transformation.__qualname__,
+                    got=describe(leaf),
+                    want="a module, or any other pytree, with arrays or numbers in it",
+                    fix="optimizer = opax.adam(1e-3)(net.parameters())",
+                )
+
+    def init(self, params: Any, *values: Any, **options: Any) -> T:
         """Creates the transformation: the same as calling the factory."""
-        return self(params, **options)
+        return self(params, *values, **options)
 
     @property
     def __bases__(self) -> tuple[type, ...]:
@@ -97,6 +119,16 @@ def create(factory: Any, params: Any, *, where: str) -> GradientTransformation:
             want="what `opax.scale(0.1)` returns, or a subclass of `GradientTransformation`",
             fix="give opax.scale(0.1), not opax.scale(0.1)(params)",
         )
+    home, name = getattr(factory, "__module__", None) or "", getattr(factory, "__name__", "")
+    if isinstance(factory, FunctionType) and home.partition(".")[0] in ("opax", "optax"):
+        ours = home.startswith("opax")
+        raise ArgumentTypeError(
+            "Expecting what this function returns, not the function." if ours else "Expecting transformations of opax.",
+            where=where,
+            got=f"the function {home.partition('.')[0]}.{name}",
+            want="what `opax.scale(0.1)` returns, or a subclass of `GradientTransformation`",
+            fix=f"opax.{name}(...)" if ours else f"opax.from_optax(optax.{name}, ...)",
+        )
     transform = factory(params) if callable(factory) else factory
     if not isinstance(transform, GradientTransformation):
         raise ArgumentTypeError(
@@ -106,5 +138,6 @@ def create(factory: Any, params: Any, *, where: str) -> GradientTransformation:
             if transform is factory
             else f"{describe(factory)}, which returns {describe(transform)}",
             want="what `opax.scale(0.1)` returns, or a subclass of `GradientTransformation`",
+            fix="opax.from_optax(...)" if isinstance(transform, optax.GradientTransformation) else None,
         )
     return transform

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from opax import _arguments
-from opax._direction import updates_descend
+from opax._direction import try_out
 from opax._factory import Factory
 from opax._optax_recipe import Recipe, recipe_of
 from opax._optax_state import (
@@ -24,7 +24,7 @@ from opax._optax_state import (
 )
 from opax._parts import naming, tree_of
 from opax._transformation import GradientTransformation
-from opax._trees import cast_like, check_alike
+from opax._trees import cast_like, check_alike, same_structure
 from pax.errors import ArgumentError, ArgumentTypeError, PaxError, StructureError
 from pax.extend import describe
 
@@ -124,21 +124,12 @@ class FromOptax(GradientTransformation):
 
     def _explain(self, error: Exception, transformation: Any, inputs: list[Any]) -> None:
         """Raises an error that says what was wrong with a call that optax refused, if that can be told."""
-        _, state, params = inputs
+        updates, state, params = inputs
         if isinstance(error, PaxError):  # of an inner transformation; it says all
             return
-        missing = _MISSING.search(str(error))
-        if missing is not None and missing[2] != "params":
-            raise ArgumentError(
-                "This transformation of optax needs more than gradients and parameters.",
-                module=self,
-                got=f"no {next(name for name in missing.groups() if name)}",
-                want="a transformation whose `update` takes gradients, state and parameters",
-                fix="use optax itself for it: line searches, and methods that look at the loss",
-            ) from error
-        if params is None:
-            _arguments.need_params(params, self)
-        self._check_state(_new_state(transformation, params), state)
+        _explain_missing(error, module=self)
+        self._check_state(_new_state(transformation, updates if params is None else params), state)
+        _arguments.need_params(params, self)
 
     def _check_state(self, found: Any, want: Any) -> None:
         """Checks that two states have the same structure and shapes.
@@ -176,39 +167,52 @@ class FromOptax(GradientTransformation):
 
 
 def _sign_of(recipe: Recipe) -> bool:
-    descends = updates_descend(recipe)
+    descends, error = try_out(recipe)
     if descends:
         return True
-    direction = (
-        "whose updates point along the gradients" if descends is False else "whose updates have no sure direction"
-    )
-    arguments = f"optax.{recipe.name}{'(…)' if recipe.is_ready else ', …'}"
-    choice = "negate=False" if descends is False else "negate=True"
+    if error is not None:
+        _explain_missing(error, where="from_optax")
+        reason = f"which did not work on a small example: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    elif descends is None:
+        reason = "whose updates have no sure direction"
+    else:
+        reason = "whose updates point along the gradients"
     raise ArgumentError(
         "Expecting `negate` for a transformation that is not clearly an optimizer.",
         where="from_optax",
-        got=f"`{recipe.name}`, {direction}",
+        got=f"`{recipe.name}`, {reason}",
         want=_WHAT_NEGATE_MEANS,
-        fix=f"opax.from_optax({arguments}, {choice})",
-    )
+        fix="opax.from_optax(..., negate=True)   or   opax.from_optax(..., negate=False)",
+    ) from error
 
 
-def _same(a: Any, b: Any) -> bool:
-    return bool(a == b)  # some versions of JAX do not declare what a structure is
+def _explain_missing(
+    error: Exception, *, where: str | None = None, module: GradientTransformation | None = None
+) -> None:
+    """Raises an error that says so if a call failed for want of the loss, or of other things than parameters."""
+    missing = _MISSING.search(str(error))
+    if missing is None or missing[2] == "params":
+        return
+    raise ArgumentError(
+        "This transformation of optax needs more than gradients and parameters.",
+        module=module,
+        where=where,
+        got=f"no {next(name for name in missing.groups() if name)}",
+        want="a transformation whose `update` takes gradients, state and parameters",
+        fix="use optax itself for it: line searches, and methods that look at the loss",
+    ) from error
 
 
 def _are_of_examples(updates: Any, params: Any) -> bool:
     """Whether there is an update for each example of a batch, as differential privacy needs them."""
     found, wanted = jax.tree.leaves(updates), jax.tree.leaves(params)
-    if not found or not _same(jax.tree.structure(updates), jax.tree.structure(params)):
+    if not found or not same_structure(updates, params):
         return False
     return all(jnp.shape(x)[1:] == jnp.shape(p) != jnp.shape(x) for x, p in zip(found, wanted, strict=True))
 
 
 def _are_alike(a: Any, b: Any) -> bool:
-    leaves, structure = jax.tree.flatten(a)
-    others, other_structure = jax.tree.flatten(b)
-    return _same(structure, other_structure) and list(map(_shape, leaves)) == list(map(_shape, others))
+    return same_structure(a, b) and list(map(_shape, jax.tree.leaves(a))) == list(map(_shape, jax.tree.leaves(b)))
 
 
 def _shape(leaf: Any) -> Any:

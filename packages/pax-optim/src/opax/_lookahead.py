@@ -24,6 +24,7 @@ class Lookahead(Wrapper):
     """
 
     _factory_name = "lookahead"
+    _is_last = True
 
     sync_period: int
     slow_step_size: float

@@ -126,4 +126,6 @@ def sgd(
     ├── trace.<locals>.Trace
     └── scale.<locals>.Scale
     """
+    # Checked here, so that errors speak of the argument by its name.
+    momentum = _arguments.number(momentum, what="momentum", where="sgd", low=0)
     return chain(trace(momentum, nesterov, state_dtype=state_dtype), scale_by_learning_rate(learning_rate))

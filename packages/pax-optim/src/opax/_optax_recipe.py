@@ -11,12 +11,16 @@ import numpy as np
 import optax
 
 from opax._by_value import by_value
-from opax._value_key import value_key
+from opax._value_key import holds_tracer, value_key
 from pax.errors import ArgumentError, ArgumentTypeError
 from pax.extend import describe, is_tracer
 
 _WHERE = "from_optax"
-_FIX = "opax.from_optax(optax.lion, 1e-3), with the function and its arguments; not with its result, optax.lion(1e-3)"
+_FIX = (
+    "opax.from_optax(optax.lion, 1e-3), with the function and its arguments; not with its result, optax.lion(1e-3);\n"
+    "several: opax.chain(opax.from_optax(optax.clip, 1.0, negate=False), opax.from_optax(optax.lion, 1e-3));\n"
+    "schedules: opax.schedule.cosine_decay(1e-3, 1000) and the like"
+)
 
 
 class Recipe:
@@ -35,6 +39,7 @@ class Recipe:
         self.args = args
         self.kwargs = kwargs
         self._key = value_key((function, args, kwargs))
+        self._hash = hash(self._key)  # each call of a compiled function asks for it
 
     def make(self) -> Any:
         """Returns the transformation."""
@@ -58,10 +63,10 @@ class Recipe:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Recipe):
             return NotImplemented
-        return self is other or bool(self._key == other._key)
+        return self is other or (self._hash == other._hash and bool(self._key == other._key))
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Recipe, (self.function, self.args, self.kwargs)
@@ -80,7 +85,7 @@ def recipe_of(tx: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
         ArgumentTypeError: ``tx`` makes no transformation, or does not take the arguments.
         ArgumentError: an argument is being traced.
     """
-    if callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None)):
+    if not isinstance(tx, type) and callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None)):
         if args or kwargs:
             raise ArgumentTypeError(
                 "A transformation that is made already takes no arguments.",
@@ -90,8 +95,10 @@ def recipe_of(tx: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
                 fix=_FIX,
             )
         kind = type(tx) if isinstance(tx, optax.GradientTransformation) else optax.GradientTransformation
+        if holds_tracer(value_key((tx.init, tx.update))):
+            raise _traced("a number inside of the transformation")
         return Recipe(kind, (by_value(tx.init, _FIX), by_value(tx.update, _FIX)), ())
-    if not callable(tx) or hasattr(tx, "init"):
+    if not callable(tx) or (hasattr(tx, "init") and not isinstance(tx, type)):
         raise ArgumentTypeError(
             "Expecting a gradient transformation of optax.",
             where=_WHERE,
@@ -107,7 +114,7 @@ def recipe_of(tx: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe:
             where=_WHERE,
             got=f"`{recipe.name}`, which returns {describe(made)}",
             want="optax.GradientTransformation",
-            fix=_FIX,
+            fix="opax.multi_steps(opax.adam(1e-3), 4)" if isinstance(made, optax.MultiSteps) else _FIX,
         )
     return recipe
 
@@ -138,13 +145,7 @@ def _bound(
 def _held(value: Any) -> Any:
     """Returns an argument such that equal ones compare as equal."""
     if is_tracer(value):
-        raise ArgumentError(
-            "A hyper-parameter of optax cannot be a value that is being traced.",
-            where=_WHERE,
-            got=describe(value),
-            want="a number: it is a static part of the optimizer",
-            fix="opax.chain(opax.from_optax(optax.scale_by_adam, negate=False), opax.scale(learning_rate))",
-        )
+        raise _traced(describe(value))
     if isinstance(value, jax.Array | np.ndarray | np.generic) and np.ndim(value) == 0:
         is_key = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.extended)
         return value if is_key else value.item()
@@ -155,3 +156,13 @@ def _held(value: Any) -> Any:
     if type(value) is dict:
         return {name: _held(item) for name, item in value.items()}
     return by_value(value, _FIX) if callable(value) else value
+
+
+def _traced(got: str) -> ArgumentError:
+    return ArgumentError(
+        "A hyper-parameter of optax cannot be a value that is being traced.",
+        where=_WHERE,
+        got=got,
+        want="a number: it is a static part of the optimizer",
+        fix="opax.chain(opax.from_optax(optax.scale_by_adam, negate=False), opax.scale(learning_rate))",
+    )

@@ -27,6 +27,7 @@ class DifferentiallyPrivateAggreate(GradientTransformation):
     """
 
     _factory_name = "differentially_private_aggregate"
+    _is_first = True
 
     l2_norm_clip: float
     noise_multiplier: float

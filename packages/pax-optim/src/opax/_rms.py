@@ -14,7 +14,7 @@ from opax._momentum import trace
 from opax._precision import keep_dtypes, widen
 from opax._scale import identity, scale_by_learning_rate
 from opax._transformation import GradientTransformation
-from opax._trees import cast_like, check_alike, zeros_like
+from opax._trees import cast_like, check_alike, full_like, zeros_like
 from opax.schedule import ScheduleOrFloat
 
 
@@ -46,7 +46,7 @@ class ScaleByRms(GradientTransformation):
         super().__init__(params)
         self.decay_rate = decay_rate
         self.eps = eps
-        self.nu = _full_like(params, initial_scale, state_dtype)
+        self.nu = full_like(params, initial_scale, state_dtype)
 
     def __call__(self, updates: Any, params: Any = None) -> Any:
         """Returns ``updates / sqrt(nu + eps)`` with the new mean, in the dtypes of ``updates``."""
@@ -88,7 +88,7 @@ class ScaleByStddev(GradientTransformation):
         self.decay_rate = decay_rate
         self.eps = eps
         self.mu = zeros_like(params, state_dtype)
-        self.nu = _full_like(params, initial_scale, state_dtype)
+        self.nu = full_like(params, initial_scale, state_dtype)
 
     def __call__(self, updates: Any, params: Any = None) -> Any:
         """Returns ``updates / sqrt(nu - mu² + eps)`` with the new means, in the dtypes of ``updates``."""
@@ -103,11 +103,6 @@ class ScaleByStddev(GradientTransformation):
         # Unlike optax.scale_by_stddev: rounding can put this difference below -eps, and the root would be NaN.
         variance = jnp.maximum((nu - mu * jnp.conj(mu)).real, 0)
         return update * jax.lax.rsqrt(variance + self.eps).astype(update.dtype)
-
-
-def _full_like(params: Any, value: float, dtype: DTypeLike | None) -> Any:
-    # A sum lies on the devices of its zeros, also under jax.jit.
-    return jax.tree.map(lambda zero: zero + value, zeros_like(params, dtype))
 
 
 def _arguments_of(

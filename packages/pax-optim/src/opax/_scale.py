@@ -1,5 +1,6 @@
 """Transformations that multiply updates, by a number or by a schedule, or not at all."""
 
+import inspect
 import math
 from typing import Any
 
@@ -13,6 +14,7 @@ import pax
 from opax import _arguments
 from opax._by_value import by_value
 from opax._factory import Factory
+from opax._precision import at_least_float32
 from opax._transformation import GradientTransformation
 from opax.schedule import ScheduleFn, ScheduleOrFloat
 from pax.errors import ArgumentError, ArgumentTypeError
@@ -44,7 +46,8 @@ class Scale(GradientTransformation):
             scale: the factor.
         """
         super().__init__(params)
-        self.scale = scale
+        # A copy: a train step may donate the optimizer, and the factory can make more of them.
+        self.scale = jnp.array(scale, copy=True) if isinstance(scale, jax.Array) else scale
 
     def __call__(self, updates: Any, params: Any = None) -> Any:
         """Returns ``updates * scale``, in the dtypes of ``updates``."""
@@ -54,6 +57,12 @@ class Scale(GradientTransformation):
     def learning_rate(self) -> float | jax.Array:
         """The factor, under the name that ``scale_by_schedule`` has for it."""
         return self.scale
+
+    @learning_rate.setter
+    def learning_rate(self, value: ArrayLike) -> None:
+        number = _factor(value, what="learning_rate", where=repr(self), low=0)
+        # Array stays array, of the same dtype, weak or not: so nothing compiles anew.
+        self.scale = jnp.where(True, number, self.scale) if isinstance(self.scale, jax.Array) else number
 
 
 class ScaleBySchedule(GradientTransformation):
@@ -100,7 +109,17 @@ class ScaleBySchedule(GradientTransformation):
     def _rate(self, count: jax.Array) -> ArrayLike:
         # Schedules mix counts and floats, scalars and vectors freely, optax's included.
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            rate = self.schedule_fn(count)
+            try:
+                rate = self.schedule_fn(count)
+            except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+                raise ArgumentError(
+                    "Expecting a schedule that can be compiled.",
+                    module=self,
+                    where="attribute `schedule_fn`",
+                    got=f"`{self.schedule_fn!r}`, which needs the value of the step while it is traced",
+                    want="a function made of JAX's operations",
+                    fix="jnp.where(step < 100, 0.1, 0.01), not 0.1 if step < 100 else 0.01; jnp.cos, not math.cos",
+                ) from error
         is_number = isinstance(rate, int | float) and not isinstance(rate, bool)
         if not is_number and not (isinstance(rate, jax.Array | np.ndarray | np.generic) and _is_real_scalar(rate)):
             raise ArgumentError(
@@ -137,7 +156,13 @@ def _is_real_scalar(rate: Any) -> bool:
 
 def scaled(updates: Any, factor: ArrayLike) -> Any:
     """Returns ``updates * factor`` in the dtypes of ``updates``."""
-    return jax.tree.map(lambda g: g * jnp.asarray(factor, jnp.result_type(g)), updates)
+    return jax.tree.map(lambda g: _product(g, factor), updates)
+
+
+def _product(update: Any, factor: ArrayLike) -> jax.Array:
+    # float16 has no number near 1e-8, and only a few around 1e-6.
+    wide = at_least_float32(update)
+    return (wide * jnp.asarray(factor, wide.dtype)).astype(jnp.result_type(update))
 
 
 def identity() -> Factory[Identity]:
@@ -171,13 +196,20 @@ def scale(scale: ArrayLike) -> Factory[Scale]:
 
 
 def _scale(scale: ArrayLike, *, what: str, where: str, low: float = -math.inf) -> Factory[Scale]:
+    return Factory(Scale, (("scale", _factor(scale, what=what, where=where, low=low)),))
+
+
+def _factor(scale: ArrayLike, *, what: str, where: str, low: float = -math.inf) -> float | jax.Array:
     if isinstance(scale, np.ndarray) and scale.ndim == 0:
         scale = scale.item()
-    if not is_tracer(scale):
-        value = _arguments.number(scale, what=what, where=where, low=low)
-    elif not _is_real_scalar(scale):
-        raise ArgumentTypeError(f"Expecting a number for `{what}`.", where=where, got=describe(scale), want="float32[]")
-    return Factory(Scale, (("scale", scale if isinstance(scale, jax.Array) else value),))
+    if is_tracer(scale):
+        if not _is_real_scalar(scale):
+            raise ArgumentTypeError(
+                f"Expecting a number for `{what}`.", where=where, got=describe(scale), want="float32[]"
+            )
+        return jnp.asarray(scale)
+    value = _arguments.number(scale, what=what, where=where, low=low)
+    return scale if isinstance(scale, jax.Array) else value
 
 
 def scale_by_schedule(schedule_fn: ScheduleFn) -> Factory[ScaleBySchedule]:
@@ -213,7 +245,27 @@ def scale_by_schedule(schedule_fn: ScheduleFn) -> Factory[ScaleBySchedule]:
             want="a function of the step count; no module, which would become part of the state",
             fix="opax.scale(0.1)   # for a constant",
         )
+    _check_signature(schedule_fn, where="scale_by_schedule")
     return Factory(ScaleBySchedule, (("schedule_fn", by_value(schedule_fn)),))
+
+
+def _check_signature(schedule_fn: Any, *, where: str) -> None:
+    """Refuses functions that are no schedule because they make one, such as ``opax.schedule.cosine_decay``."""
+    try:
+        signature = inspect.signature(schedule_fn)
+    except (TypeError, ValueError):  # a few builtin functions have none
+        return
+    try:
+        signature.bind(0)
+    except TypeError as error:
+        name = getattr(schedule_fn, "__name__", "schedule")
+        raise ArgumentTypeError(
+            "A schedule takes one argument, the number of steps.",
+            where=where,
+            got=f"{name}({', '.join(signature.parameters)}): {error}",
+            want="a function of the step",
+            fix=f"{name}(...)  # with its arguments, if that returns a schedule",
+        ) from None
 
 
 def scale_by_learning_rate(learning_rate: ScheduleOrFloat) -> Factory[Any]:
@@ -224,13 +276,15 @@ def scale_by_learning_rate(learning_rate: ScheduleOrFloat) -> Factory[Any]:
         ArgumentTypeError: it is neither; or a module, which can be callable, too: the parameters were given in its
             place.
     """
-    if isinstance(learning_rate, pax.Module):
+    if isinstance(learning_rate, pax.Module | Factory):
         raise ArgumentTypeError(
             "Expecting a learning rate.",
+            where="argument `learning_rate`",
             got=describe(learning_rate),
             want="a number, or a schedule: a function of the step",
             fix="optimizer = opax.adam(1e-3)(net.parameters())  # hyper-parameters first, then the parameters",
         )
     if not callable(learning_rate):
-        return _scale(learning_rate, what="learning_rate", where="an optimizer", low=0)
+        return _scale(learning_rate, what="learning_rate", where="argument `learning_rate`", low=0)
+    _check_signature(learning_rate, where="argument `learning_rate`")
     return Factory(ScaleBySchedule, (("schedule_fn", by_value(learning_rate)), ("low", 0.0)))

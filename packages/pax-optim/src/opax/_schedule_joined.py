@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from opax import _arguments
+from opax._arguments import SMALLEST
 from opax._by_value import by_value
-from opax._schedule_simple import SMALLEST, make_constant, make_cosine, make_polynomial
+from opax._schedule_simple import make_constant, make_cosine, make_polynomial
 from opax._schedules import InverseSqrt, Join, Schedule, ScheduleFn
 from pax.errors import ArgumentError, ArgumentTypeError
 from pax.extend import describe

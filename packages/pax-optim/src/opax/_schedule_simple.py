@@ -1,11 +1,8 @@
 """Schedules of one piece."""
 
-import math
-
 from opax import _arguments
+from opax._arguments import SMALLEST
 from opax._schedules import Constant, Cosine, ExponentialDecay, Polynomial, Schedule
-
-SMALLEST = math.ulp(0.0)  # for "above 0"
 
 
 def constant(value: float) -> Schedule:

@@ -33,6 +33,15 @@ class GradientTransformation(StateModule):
     _factory_name: ClassVar[str | None] = None
     """The function that makes such transformations; it is part of what ``repr`` shows."""
 
+    _is_first: ClassVar[bool] = False
+    """Whether it needs gradients as they come, so that nothing may stand before it in a chain."""
+
+    _is_last: ClassVar[bool] = False
+    """Whether its updates have to be subtracted as they are, so that nothing may change them after it in a chain."""
+
+    _keeps_updates: ClassVar[bool] = False
+    """Whether it returns updates as they are."""
+
     _options: ClassVar[tuple[str, ...]] = ()
     """What a factory takes besides the parameters."""
 

@@ -22,20 +22,25 @@ def zeros_like(params: Any, dtype: DTypeLike | None = None) -> Any:
         params: a tree of arrays, tracers, NumPy arrays, numbers, or ``jax.ShapeDtypeStruct``.
         dtype: of the zeros for floating parameters; others keep theirs.
     """
-    return jax.tree.map(lambda p: _zeros(p, state_dtype_of(p, dtype)), params)
+    return full_like(params, 0, dtype)
 
 
-def _zeros(param: Any, dtype: Any) -> Any:
+def full_like(params: Any, value: float, dtype: DTypeLike | None = None) -> Any:
+    """Returns a tree as :func:`zeros_like` does, of ``value`` in place of zeros."""
+    return jax.tree.map(lambda p: _full(p, value, state_dtype_of(p, dtype)), params)
+
+
+def _full(param: Any, value: float, dtype: Any) -> Any:
     if is_tracer(param):
-        # The compiler splits up an array like those it is computed from. It does not know this one for zeros until
+        # The compiler splits up an array like those it is computed from. It does not know this one for constant until
         # that is settled; of plain zeros it would put a whole copy on each device.
-        zero = jnp.zeros((), dtype)
-        return jnp.where(param == param, zero, zero)
+        scalar = jnp.asarray(value, dtype)
+        return jnp.where(param == param, scalar, scalar)
     shape, sharding = jnp.shape(param), getattr(param, "sharding", None)
-    # From NumPy: `jnp.zeros` would compile a program for each shape.
+    # From NumPy: `jnp.full` would compile a program for each shape.
     if sharding is None or not getattr(param, "committed", True):
-        return jax.device_put(np.zeros(shape, dtype))
-    return jax.make_array_from_callback(shape, sharding, lambda _: np.zeros(sharding.shard_shape(shape), dtype))
+        return jax.device_put(np.full(shape, value, dtype))
+    return jax.make_array_from_callback(shape, sharding, lambda _: np.full(sharding.shard_shape(shape), value, dtype))
 
 
 def state_dtype_of(param: Any, dtype: DTypeLike | None) -> Any:
@@ -87,3 +92,9 @@ def check_alike(got: Any, want: Any, *, what: str, where: str | None = None, mod
                 got=describe(a),
                 want=describe(b),
             )
+
+
+def same_structure(a: Any, b: Any) -> bool:
+    """Whether two trees have the same structure; shapes and dtypes do not count."""
+    structure: Any = jax.tree.structure(a)  # some versions of JAX do not declare what this is
+    return bool(structure == jax.tree.structure(b))

@@ -61,6 +61,13 @@ def value_key(value: Any) -> Any:
     return _Keys().of(value)
 
 
+def holds_tracer(key: Any) -> bool:
+    """Whether a key is that of something which holds a value that is being traced."""
+    if isinstance(key, _Identity):
+        return is_tracer(key.value)
+    return isinstance(key, tuple | frozenset) and any(map(holds_tracer, key))
+
+
 def has_a_name(value: Any) -> bool:
     """Whether ``value`` is a function that can be imported by its name."""
     if not isinstance(value, types.FunctionType):

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 import pax
 from opax._factory import create
-from opax._learning_rate import find_learning_rate
+from opax._learning_rate import find_learning_rate, with_learning_rate
 from opax._transformation import GradientTransformation
 from opax._trees import state_dtype_of
 from pax.errors import AttributeNameError, PaxError, StructureError
@@ -34,6 +34,10 @@ class Wrapper(GradientTransformation):
         if rate is None:  # an `AttributeError`, so that a chain goes on to the transformation before this one
             raise AttributeNameError("The optimizer has no learning rate.", module=self)
         return rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: ArrayLike) -> None:
+        self.inner = with_learning_rate([self.inner], value, self)[0]
 
 
 def create_inner(factory: Any, params: Any, *, where: str) -> GradientTransformation:
