@@ -108,7 +108,7 @@ def test_ascent_by_mistake_is_refused() -> None:
     )
     assert "got:   `scale_by_adam`, whose updates point along the gradients" in text
     assert "want:  negate=True for a complete optimizer" in text
-    assert text.endswith("fix:   opax.from_optax(optax.scale_by_adam, …, negate=False)")
+    assert text.endswith("opax.from_optax(..., negate=False)")
     with pytest.raises(ArgumentError, match="`set_to_zero`, whose updates have no sure direction"):
         opax.from_optax(optax.set_to_zero())(PARAMS)
 
