@@ -7,7 +7,6 @@ import re
 import weakref
 from collections import namedtuple
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -19,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import opax
+from helpers.functions import Comparable, Owner, named
 from helpers.traces import TraceCounter
 from opax._by_value import ByValue, by_value
 
@@ -38,28 +38,6 @@ def same(a: Any, b: Any) -> bool:
     if a == b:
         assert hash(a) == hash(b)
     return bool(a == b)
-
-
-def named(x: float) -> float:
-    return x
-
-
-class Owner:
-    """Compared by identity."""
-
-    def method(self, x: float) -> float:
-        return x
-
-
-@dataclass(frozen=True)
-class Comparable:
-    size: int
-
-    def method(self, x: float) -> float:
-        return x
-
-    def __call__(self, x: float) -> float:
-        return x * self.size
 
 
 class Rude:

@@ -4,7 +4,6 @@ import copy
 import functools
 import inspect
 import pickle
-from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
@@ -16,6 +15,7 @@ import pytest
 
 import opax
 import pax
+from helpers.functions import Comparable, Owner, named
 from opax._by_value import ByValue, by_value
 from pax.errors import ArgumentTypeError
 
@@ -31,28 +31,6 @@ def same(a: Any, b: Any) -> bool:
     """Whether two wrappers are equal; their hashes have to agree."""
     assert a != b or hash(a) == hash(b)
     return bool(a == b)
-
-
-def named(x: float) -> float:
-    return x
-
-
-class Owner:
-    """Compared by identity."""
-
-    def method(self, x: float) -> float:
-        return x
-
-
-@dataclass(frozen=True)
-class Comparable:
-    size: int
-
-    def method(self, x: float) -> float:
-        return x
-
-    def __call__(self, x: float) -> float:
-        return x * self.size
 
 
 @pytest.mark.parametrize("function", [named, len, np.sin, jnp.sin, jax.jit(named), Comparable(1), Comparable, dict])

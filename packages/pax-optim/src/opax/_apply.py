@@ -49,7 +49,9 @@ def transform_gradients(grads: Any, optimizer: Optimizer, params: Any) -> tuple[
             fix="optimizer = opax.adam(1e-3)(net.parameters())  # a factory needs the parameters first",
         )
     _check_kinds(grads, params)
-    return _step(optimizer, grads, params)
+    # Gradients and parameters come from outside: they need not be copied, and stay immutable.
+    new_optimizer, updates = pax.module_and_value(lambda opt: opt(grads, params))(optimizer)
+    return updates, new_optimizer
 
 
 def _check_kinds(grads: Any, params: Any) -> None:
@@ -65,12 +67,6 @@ def _check_kinds(grads: Any, params: Any) -> None:
                 want=describe(param),
                 fix="grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)",
             )
-
-
-def _step(optimizer: Optimizer, grads: Any, params: Any) -> tuple[Any, Optimizer]:
-    # Gradients and parameters come from outside: they need not be copied, and stay immutable.
-    new_optimizer, updates = pax.module_and_value(lambda opt: opt(grads, params))(optimizer)
-    return updates, new_optimizer
 
 
 def apply_updates(params: Params, updates: Any) -> Params:

@@ -49,7 +49,8 @@ class Chain(GradientTransformation):
             strict: ``False`` also keeps lists, and returns updates in the structure of the parameters.
 
         Raises:
-            ArgumentError: ``flatten`` together with ``strict=True``.
+            ArgumentError: ``flatten`` together with ``strict=True``; a transformation that has to be the first or the
+                last one is not.
             ArgumentTypeError: a factory that does not return a ``GradientTransformation``.
         """
         super().__init__(params)
@@ -103,7 +104,7 @@ class Chain(GradientTransformation):
             A tree like ``updates``; with ``strict=False`` like ``params`` if they are given.
 
         Raises:
-            StructureError: the updates do not fit the parameters.
+            StructureError: the updates do not fit the parameters, or a transformation returns another tree.
             ArgumentError: a transformation needs ``params``.
         """
         if not self._keeps_leaves:
@@ -242,7 +243,8 @@ def chain(*transformations: TransformationFactory) -> Factory[Chain]:
         the factor of the last one that has any, at the last step.
 
     Raises:
-        ArgumentError: (when called with parameters) ``flatten=True`` together with ``strict=True``.
+        ArgumentError: (when called with parameters) ``flatten=True`` together with ``strict=True``; or a transformation
+            at a wrong place: differential privacy has to come first, ``params_ema`` and ``lookahead`` last.
         ArgumentTypeError: (when called with parameters) an argument that makes no transformation.
 
     >>> import jax.numpy as jnp
