@@ -27,7 +27,7 @@ from benchmarks.peers._library import Run, loss_of
 from benchmarks.peers._pax import Stages
 
 _EMPTY, _REAL, _TRACE, _TO_LIMIT = "step, empty arrays", "step", "trace", " / flat tuple"
-_DICTS, _LIMIT, _FLAT = "optax, nested dicts", "optax, flat tuple", "PAX, opax.adam flat"
+_DICTS, _LIMIT, _FLAT = "optax, nested dicts", "optax, flat tuple", "PAX, flatten=True"
 _LARGE = frozenset(map(modules_in_words, (100, 1000)))
 TARGETS = (
     Target(_EMPTY, "ratio", 1.1, _LARGE),
@@ -90,7 +90,7 @@ def _cases(modules: int, shape: tuple[int, ...]) -> dict[str, _Case]:
     return {
         _DICTS: optax_case(Dicts()),
         _LIMIT: optax_case(Flat()),
-        "PAX, opax.adam": opax_case(opax.adam(LEARNING_RATE)),
+        "PAX": opax_case(opax.adam(LEARNING_RATE)),
         _FLAT: opax_case(opax.adam(LEARNING_RATE), flatten=True),
         "PAX, from_optax": opax_case(opax.from_optax(optax.adam, LEARNING_RATE)),
     }
