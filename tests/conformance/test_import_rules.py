@@ -45,6 +45,7 @@ _CORE_LAYERS = """
     _structure
     _variants
     _node
+    _twins
     _pickling
     _checks
     _selection
@@ -52,6 +53,7 @@ _CORE_LAYERS = """
     _parameters
     _metaclass
     _merge
+    _state_dict
     _surgery
     _summary
     _replaced_methods

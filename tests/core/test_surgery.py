@@ -477,7 +477,10 @@ _PROBLEMS: dict[str, tuple[Callable[[dict[str, Any]], Any], list[str]]] = {
     "no array": (lambda d: d["norm"].update(scale="text"), ["norm.scale: got 'text', want float32[2]"]),
     "a number for an array": (lambda d: d["norm"].update(scale=1.0), ["norm.scale: got 1.0, want float32[2]"]),
     "no dictionary": (lambda d: d.update(norm=jnp.ones(1)), ["norm: got float32[1], want a dictionary"]),
-    "length": (lambda d: d["layers"].pop(), ["layers: got a list of 2, want a list of 3"]),
+    "shorter": (lambda d: d["layers"].pop(), ["missing: layers[2].weight, layers[2].bias"]),
+    "longer": (lambda d: d["layers"].append({}), ["unexpected: layers[3]"]),
+    "a tuple": (lambda d: d.update(layers=(*d["layers"],)), ["layers: got a tuple of 3, want a list of 3 alike"]),
+    "a flat name": (lambda d: d.update({"encoder.weight": 1}), ["unexpected: ['encoder.weight']"]),
     "an empty node": (lambda d: d["norm"].update(scale=pax.EmptyNode()), ["missing: norm.scale"]),
     "several": (
         lambda d: (d["encoder"].update(x=1), d["encoder"].pop("weight"), d["norm"].update(mean=jnp.ones(5))),
@@ -503,9 +506,52 @@ def test_a_state_dictionary_that_does_not_fit_is_an_error_that_lists_everything(
     assert "fix:   compare it with module.state_dict()" in text
 
 
+def test_every_problem_is_listed() -> None:
+    with pytest.raises(StateDictError) as caught:
+        Net().load_state_dict({f"x{i}": i for i in range(30)})
+    assert caught.value.got is not None
+    missing, unexpected = caught.value.got.splitlines()
+    names = [jax.tree_util.keystr(path)[1:] for path, _ in jax.tree_util.tree_leaves_with_path(Net())]
+    assert missing == f"missing: {', '.join(names)}"
+    assert unexpected == f"unexpected: {', '.join(f'x{i}' for i in range(30))}"
+
+
+def test_a_dictionary_and_a_named_tuple_are_compared_entry_by_entry() -> None:
+    module = Holder(a={"x": jnp.ones(1), "y": jnp.ones(2)}, b=Pair(jnp.ones(3), jnp.ones(4)))
+    state: dict[str, Any] = {"a": {"x": jnp.zeros(1), "z": 3}, "b": Pair(jnp.zeros(3), jnp.zeros(9))}
+    loaded, skipped = module.load_state_dict(state, strict=False)
+    assert skipped == {
+        "a['y']": "missing, want float32[2]",
+        "a['z']": "unexpected, got 3",
+        "b.second": "got float32[9], want float32[4]",
+    }
+    assert loaded.a["x"] is state["a"]["x"]
+    assert loaded.a["y"] is module.a["y"]
+    assert loaded.b.first is state["b"].first
+    assert loaded.b.second is module.b.second
+
+
+def test_what_fits_of_a_state_dictionary_can_be_loaded() -> None:
+    net, state = Net(), Net().state_dict()
+    del state["encoder"]["weight"]
+    state["other"] = jnp.ones(2)
+    state["layers"][2]["bias"] = jnp.ones(9)
+    loaded, skipped = net.load_state_dict(state, strict=False)
+    assert skipped == {
+        "encoder.weight": f"missing, want {pax.extend.describe(net.encoder.weight)}",
+        "other": "unexpected, got float32[2]",
+        "layers[2].bias": "got float32[9], want float32[1]",
+    }
+    assert loaded.encoder.weight is net.encoder.weight
+    assert loaded.layers[2].bias is net.layers[2].bias
+    assert loaded.layers[2].weight is state["layers"][2]["weight"]
+    assert loaded.norm.scale is state["norm"]["scale"]
+    assert net.load_state_dict(net.state_dict(), strict=False) == (net, {})
+
+
 def test_something_else_than_a_dictionary_is_an_error() -> None:
     with pytest.raises(StateDictError, match="the root: got None, want a dictionary"):
-        Net().load_state_dict(None)  # type: ignore[arg-type]
+        Net().load_state_dict(None)  # type: ignore[call-overload]
 
 
 def test_typed_keys_are_no_floats() -> None:

@@ -2,10 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import jax.tree_util as jtu
 
+from pax import _state_dict as state_dicts
 from pax import _surgery as surgery
 from pax._checks import check_class, check_sharing, walk
 from pax._classify import PLAIN, NodeBase, Static, classify, is_array, is_module
@@ -339,19 +340,32 @@ class Module(NodeBase, metaclass=ModuleMeta):
 
         Containers keep their type, each module becomes a dictionary; static parts of mixed containers become ``None``.
         """
-        return surgery.state_dict(self)
+        return state_dicts.state_dict(self)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Self:
+    @overload
+    def load_state_dict(self, state_dict: dict[str, Any], *, strict: Literal[True] = True) -> Self: ...
+
+    @overload
+    def load_state_dict(self, state_dict: dict[str, Any], *, strict: Literal[False]) -> tuple[Self, dict[str, str]]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], *, strict: bool = True) -> Any:
         """Returns the module with the arrays of a dictionary that :meth:`state_dict` could have made.
 
         JAX arrays are taken as they are, also in another floating precision; NumPy arrays and numbers take the kind and
         dtype of the array they replace.
 
+        Args:
+            state_dict: nested dictionaries by attribute name.
+            strict: load all or nothing. If false, load what fits, and keep the module's own arrays elsewhere.
+
+        Returns:
+            The new module. If ``strict`` is false: the new module, and a dictionary of what was skipped, with the
+            reason by path: ``{"fc.bias": "missing, want float32[3]"}``.
+
         Raises:
             StateDictError: entries are missing, unexpected, or of the wrong shape or kind; all are listed.
         """
-        new: Self = surgery.load_state_dict(self, state_dict)
-        return new
+        return state_dicts.load_state_dict(self, state_dict, strict=strict)
 
     # ---- checks and text --------------------------------------------------------------------------------------------
 

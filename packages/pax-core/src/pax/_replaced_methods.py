@@ -1,6 +1,6 @@
 """``replace_method``: other methods for one module, without a class per call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pax._errors import ArgumentTypeError
@@ -30,13 +30,23 @@ def with_methods(module: Any, methods: dict[str, Callable[..., Any]]) -> Any:
             )
     attributes = dict(fill(module.copy()))
     functions = {**dict(attributes.get(_METHODS, ())), **methods}
-    base = type(module)
-    origin = variant_of(base)
-    if origin is not None and origin[1] is _class_body:  # replace more methods of the same base
-        base = origin[0]
-    new = new_node(variant_class(base, _class_body, *sorted(functions)))
+    new = new_node(_class_with_methods(type(module), functions))
     own_dict(new).update({**attributes, _METHODS: tuple(sorted(functions.items()))})
     return new
+
+
+def _class_with_methods(cls: Any, names: Iterable[str]) -> Any:
+    """Returns the variant with these methods replaced.
+
+    Other variants of the same class lie above it, whichever was made first: they see the methods that there are now.
+    """
+    origin = variant_of(cls)
+    if origin is None:
+        return variant_class(cls, _class_body, *sorted(names))
+    base, maker, key = origin
+    if maker is _class_body:  # replace more methods of the same base
+        return variant_class(base, _class_body, *sorted(names))
+    return variant_class(_class_with_methods(base, names), maker, *key)
 
 
 def _class_body(base: Any, *names: str) -> dict[str, Any]:

@@ -1,21 +1,17 @@
-"""Changing one part of a module and getting a new module: replace, map, apply, state dictionaries."""
+"""Changing one part of a module and getting a new module: replace, map, apply."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import jax.tree_util as jtu
-import numpy as np
 
 from pax._checks import check_class, check_sharing, shared_arrays
 from pax._classify import is_array, is_module, is_node
-from pax._empty import is_empty
-from pax._errors import ArgumentError, ArgumentTypeError, AttributeNameError, StateDictError, StructureError
+from pax._errors import ArgumentError, ArgumentTypeError, AttributeNameError, StructureError
 from pax._mutation import Session
-from pax._node import make_node, open_node, own_content, reclassified, seal_node
-from pax._paths import KeyPath, describe, differences, flatten_up_to, list_differences, path_text, same_structure
-
-StateDict = dict[str, Any]
+from pax._node import open_node, own_content, reclassified, seal_node
+from pax._paths import KeyPath, describe, differences, list_differences, path_text, same_structure
+from pax._state_dict import state_dict
 
 
 def copy_tree(module: Any) -> Any:
@@ -198,106 +194,3 @@ def _require_same_dictionary(module: Any, other: Any) -> None:
 def list_paths(tree: Any) -> list[str]:
     """Returns the paths of all leaves."""
     return [path_text(path) for path, _ in jtu.tree_leaves_with_path(tree)]
-
-
-def state_dict(module: Any) -> StateDict:
-    """See ``Module.state_dict``."""
-    children, structure = module._pax_flat
-    return {
-        name: jtu.tree_map(lambda node: state_dict(node) if is_module(node) else node, child, is_leaf=is_node)
-        for name, child in zip(structure.names, children, strict=True)
-    }
-
-
-class _Loader:
-    """Loads a state dictionary and gathers everything that does not fit."""
-
-    def __init__(self) -> None:
-        self.missing: list[str] = []
-        self.unexpected: list[str] = []
-        self.mismatched: list[str] = []
-
-    def module(self, module: Any, state: Any, path: KeyPath) -> Any:
-        children, structure = module._pax_flat
-        if not isinstance(state, dict):
-            self.mismatched.append(f"{path_text(path) or 'the root'}: got {describe(state)}, want a dictionary")
-            return module
-        for name in state:
-            if name not in structure.names:
-                self.unexpected.append(path_text((*path, jtu.GetAttrKey(str(name)))))
-        loaded = []
-        for name, child in zip(structure.names, children, strict=True):
-            below = (*path, jtu.GetAttrKey(name))
-            loaded.append(self.value(child, state[name], below) if name in state else self.absent(child, below))
-        return make_node(type(module), tuple(loaded), structure)
-
-    def absent(self, child: Any, path: KeyPath) -> Any:
-        self.missing += [path_text(path + below) for below, _ in jtu.tree_leaves_with_path(child)]
-        return child
-
-    def value(self, child: Any, state: Any, path: KeyPath) -> Any:
-        if is_module(child):
-            return self.module(child, state, path)
-        if is_node(child) or jtu.all_leaves((child,)):
-            return self.leaf(child, state, path)
-        content, skeleton = jtu.tree_flatten_with_path(child, is_leaf=is_node)
-        try:
-            states = flatten_up_to(skeleton, state)
-        except ValueError:
-            self.mismatched.append(f"{path_text(path)}: got {describe(state)}, want {describe(child)} alike")
-            return child
-        loaded = [self.value(node, found, path + below) for (below, node), found in zip(content, states, strict=True)]
-        return jtu.tree_unflatten(skeleton, loaded)
-
-    def leaf(self, old: Any, new: Any, path: KeyPath) -> Any:
-        if is_empty(old) or is_empty(new):
-            if is_empty(new) and not is_empty(old):
-                self.missing.append(path_text(path))
-            return old if is_empty(new) else new
-        converted = _like(old, new)
-        if converted is None:
-            self.mismatched.append(f"{path_text(path)}: got {describe(new)}, want {describe(old)}")
-            return old
-        return converted
-
-
-def _like(old: Any, new: Any) -> Any:
-    """Returns ``new`` as an array that can stand for ``old``, or ``None``."""
-    kinds = {_kind(old.dtype)}
-    if isinstance(new, bool | int | float | complex | np.generic):
-        if "floating" in kinds:
-            kinds.add("integer")  # `1` is good enough for 1.0
-        new = np.asarray(new)
-    if not is_array(new) or np.shape(new) != np.shape(old) or _kind(new.dtype) not in kinds:
-        return None
-    if isinstance(new, np.ndarray) and not isinstance(old, np.ndarray):
-        return jnp.asarray(new, dtype=old.dtype)
-    return new
-
-
-def _kind(dtype: Any) -> str:
-    """Returns one name for all floating dtypes, likewise for integers and complex numbers, else the dtype's own."""
-    for kind in (jnp.floating, jnp.integer, jnp.complexfloating):
-        if jnp.issubdtype(dtype, kind):
-            return kind.__name__
-    return str(dtype)
-
-
-def load_state_dict(module: Any, state: StateDict) -> Any:
-    """See ``Module.load_state_dict``."""
-    loader = _Loader()
-    new = loader.module(module, state, ())
-    problems = [
-        f"{title}: {', '.join(items[:10])}{' …' if len(items) > 10 else ''}"
-        for title, items in (("missing", loader.missing), ("unexpected", loader.unexpected))
-        if items
-    ] + loader.mismatched[:10]
-    if problems:
-        raise StateDictError(
-            "The state dictionary does not fit the module.",
-            got="\n".join(problems),
-            want="a dictionary with the names, shapes and kinds of module.state_dict()",
-            fix="compare it with module.state_dict()",
-            module=module,
-        )
-    return new

@@ -5,9 +5,13 @@ User programs do not need them.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
+
+import jax.tree_util as jtu
 
 from pax._checks import walk
+from pax._classify import is_module
+from pax._freezing import FLAG
 from pax._jax_compat import is_tracer as is_tracer
 from pax._mutation import Session, session_of
 from pax._node import is_exposed, seal_node
@@ -15,8 +19,27 @@ from pax._paths import describe as describe
 from pax._random import check_key as check_key
 from pax._selection import Selector as Selector
 from pax._selection import select as select
+from pax._twins import Twin as Twin
+from pax._twins import with_class as with_class
+from pax._variants import variant_class as variant_class
+from pax._variants import variant_of as variant_of
 
-__all__ = ["Selector", "check_key", "describe", "is_mutable", "is_tracer", "modules_in", "mutation_session", "select"]
+__all__ = [
+    "Selector",
+    "Twin",
+    "check_key",
+    "describe",
+    "frozen_paths",
+        "is_mutable",
+    "is_tracer",
+    "join_session",
+    "modules_in",
+    "mutation_session",
+    "select",
+    "variant_class",
+    "variant_of",
+    "with_class",
+]
 
 
 @contextmanager
@@ -48,3 +71,37 @@ def is_mutable(module: Any) -> bool:
 def modules_in(tree: Any) -> list[Any]:
     """Returns all modules of a pytree, parents before their submodules."""
     return walk(tree)[0]
+
+
+def join_session(owner: Any, tree: Any) -> Any:
+    """Lets modules that are about to become part of ``owner`` change as long as ``owner`` may.
+
+    Without it a module that is assigned while a session is open can be changed in the next session only.
+
+    Args:
+        owner: a module that may change right now; else nothing joins.
+        tree: a pytree with modules, such as one layer or a list of layers.
+
+    Returns:
+        ``tree`` with copies of its modules, to be assigned to an attribute of ``owner``. It is these that may change:
+        whoever holds the modules that were passed in never sees a change.
+    """
+    copies = jtu.tree_map(lambda node: node.copy() if is_module(node) else node, tree, is_leaf=is_module)
+    session = session_of(owner)
+    if session is not None:
+        for module in modules_in(copies):
+            session.add(module)
+    return copies
+
+
+def frozen_paths(module: Any) -> tuple[str, ...] | Literal[True]:
+    """Returns which own arrays of ``module`` are frozen by :func:`pax.freeze_parameters`.
+
+    Args:
+        module: a module; those below it have their own answers.
+
+    Returns:
+        ``True`` for all; else their paths from the module, such as ``"layers[0]"``.
+    """
+    flag: tuple[str, ...] | Literal[True] = vars(module).get(FLAG) or ()
+    return flag
