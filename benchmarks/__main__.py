@@ -25,6 +25,8 @@ NAMES = (
     "trees",
     "train_step",
     "optimizers",
+    "flattener",
+    "mixed_precision",
     "eager",
     "operations",
     "traces",

@@ -129,7 +129,20 @@ def test_all_libraries_compute_the_same(libraries: tuple[Library, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["trees", "train_step", "optimizers", "eager", "operations", "traces", "training", "norms", "tracing"]
+    "name",
+    [
+        "trees",
+        "train_step",
+        "optimizers",
+        "flattener",
+        "mixed_precision",
+        "eager",
+        "operations",
+        "traces",
+        "training",
+        "norms",
+        "tracing",
+    ],
 )
 def test_benchmark_gives_finite_figures(name: str, tmp_path: Path) -> None:
     benchmark = importlib.import_module(f"benchmarks.{name}")

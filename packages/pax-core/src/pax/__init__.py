@@ -92,8 +92,11 @@ if TYPE_CHECKING:
     from pax import experimental as experimental
     from pax import nets as nets
     from pax import nn as nn
+    from pax.experimental import apply_mp_policy as apply_mp_policy
+    from pax.experimental import unwrap_mp_policy as unwrap_mp_policy
     from pax.nn import *  # noqa: F403
 
+    __all__ += ["apply_mp_policy", "unwrap_mp_policy"]
     __all__ += nn.__all__  # type: ignore[has-type]
 else:
     from pax._siblings import find_sibling_name as _find_sibling_name
