@@ -91,3 +91,13 @@ def test_a_mixed_attribute_has_the_static_parts_of_its_original_whatever_died_be
 def test_structures_with_different_static_values_differ_whatever_died_before(make: Callable[[int], Any]) -> None:
     structures: list[Any] = [jax.tree.structure(Holder(value=make(number))) for number in range(100)]
     assert all(a != b for a, b in itertools.pairwise(structures))
+
+
+@pytest.mark.parametrize("make", [lambda: (3, ("a", 0.1)), lambda: 0.1 + 0.2, lambda: "".join(["a", "b"])])
+def test_a_module_with_a_list_is_not_classified_at_every_flattening(make: Callable[[], Any], monkeypatch: Any) -> None:
+    modules = [Holder(layers=[jnp.ones(1), jnp.ones(2)], setting=make()) for _ in range(2)]
+    structures = [jax.tree.structure(module) for module in modules]
+    calls = []
+    monkeypatch.setattr("pax._node._compute", lambda *args: calls.append(args))
+    assert [jax.tree.structure(module) for module in modules] == structures
+    assert calls == []

@@ -151,6 +151,10 @@ def _before(module: Any) -> Flat | None:
 
 def _keep(module: Any, flat: Flat) -> None:
     if flat[1].volatile:
+        attributes, changeable = own_dict(module), flat[1].changeable
+        for name, value in flat[1].statics.items():  # the very objects, by which `_still_holds` knows it again
+            if name in attributes and name not in changeable:
+                attributes[name] = value
         _set_before(module, flat)
         return
     _set_flat(module, flat)

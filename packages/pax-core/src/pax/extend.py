@@ -30,7 +30,7 @@ __all__ = [
     "check_key",
     "describe",
     "frozen_paths",
-        "is_mutable",
+    "is_mutable",
     "is_tracer",
     "join_session",
     "modules_in",
