@@ -29,6 +29,9 @@ class Node:
     - ``x + y``, ``x - y``, ``x * y``, ``x / y``, ``x @ y`` and ``-x`` compute that. One of the two may be a number or
       an array: it becomes a constant of the graph.
 
+    Layers are passed as they are: a function around a layer that was made outside of it is refused, because the layer
+    would not be trained.
+
     Each step runs at once, on a copy of its module (`pax.purecall`), so states do not change while a graph is built.
     With a `jax.ShapeDtypeStruct` as value, only shapes are computed.
 
