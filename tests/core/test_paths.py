@@ -77,6 +77,16 @@ def test_a_description_says_kind_and_shape_but_no_contents(value: Any, text: str
     assert describe(value) == text
 
 
+def test_a_class_describes_its_objects_itself() -> None:
+    class Sized:
+        shape, dtype = (2,), jnp.float32
+
+        def __pax_describe__(self) -> str:
+            return "a thing"
+
+    assert describe(Sized()) == "a thing"
+
+
 def test_a_tracer_is_described_by_dtype_and_shape() -> None:
     found: list[str] = []
     jax.jit(lambda x: found.append(describe(x)))(jnp.ones((2,)))
@@ -162,3 +172,14 @@ def test_an_empty_node_in_place_of_an_array_is_a_difference() -> None:
     holder = Holder(a=jnp.ones(1))
     assert [path for path, _, _ in differences(holder, pax.filter(Holder(a=jnp.ones(1)), lambda _: True))] == []
     assert [path for path, _, _ in differences(holder, holder.parameters())] == ["a"]
+
+
+def test_classes_of_the_same_name_are_told_apart() -> None:
+    def of_class(text: str | None) -> Any:
+        body = {} if text is None else {"__repr__": lambda self: text}
+        return type("Part", (pax.Module,), {"__qualname__": "Part", **body})()
+
+    assert list(differences(of_class("Part(1)"), of_class("Part(2)"))) == [("", "`Part(1)`", "`Part(2)`")]
+    want = ("", "a `Part`", "a `Part` of another class of this name")
+    assert list(differences(of_class(None), of_class(None))) == [want]
+    assert list(differences(of_class("x" * 200), of_class("y"))) == [want]

@@ -593,3 +593,13 @@ def test_replace_takes_properties_that_can_be_set() -> None:
     with pytest.raises(AttributeNameError) as caught:
         old.replace(is_frost=True)
     assert "fix:   replace what Celsius computes `is_frost` from" in str(caught.value)
+
+
+def test_an_error_about_a_module_in_apply_names_its_path() -> None:
+    def refuse(module: Any) -> Any:
+        if isinstance(module, Linear):
+            raise ArgumentError("No.", module=module)
+        return module
+
+    with pytest.raises(ArgumentError, match=r"where: a\[1\] \(Linear\)"):
+        Holder(a=[jnp.ones(1), Linear(1, 1)]).apply(refuse)

@@ -1,5 +1,6 @@
 """Graph modules as text, DOT, Mermaid and SVG."""
 
+import functools
 import re
 import sys
 import types
@@ -188,3 +189,40 @@ def test_svg_by_graphviz() -> None:
     except FileNotFoundError:
         pytest.skip("the program dot is absent")
     assert svg.count("<polygon") + svg.count("<ellipse") > 5
+
+
+def test_svg_in_notebooks_is_left_out_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Source:
+        def __init__(self, dot: str) -> None:
+            raise RuntimeError("dot failed")
+
+    fake = types.SimpleNamespace(Source=Source, ExecutableNotFound=OSError)
+    monkeypatch.setitem(sys.modules, "graphviz", fake)
+    net = build_graph_module(lambda x: x >> jnp.sin)(1.0)
+    assert net._repr_svg_() is None
+    with pytest.raises(RuntimeError, match="dot failed"):
+        net.to_svg()
+
+
+def test_partials_are_shown_by_their_function() -> None:
+    net = build_graph_module(lambda x: x >> functools.partial(functools.partial(jnp.sum, axis=0), keepdims=True))(
+        jnp.ones(3)
+    )
+    assert "# sum" in net.to_text()
+
+
+def test_long_texts_are_cut() -> None:
+    net = build_graph_module(lambda x: x >> pax.nn.Linear(3, 3, name="name" * 30))(jnp.ones((1, 3)))
+    note = net.to_text().splitlines()[1].partition("# ")[2]
+    assert (len(note), note[-1]) == (60, "…")
+
+
+@pytest.mark.parametrize("sign", ["\r", "\u2028", "\x85"])
+def test_line_breaks_in_names_are_escaped(sign: str) -> None:
+    x = InputNode(jnp.ones(3), name=f"a{sign}b")
+    net = GraphModule([x], x >> pax.nn.Lambda(jnp.sin, name=f"c{sign}d"))
+    for text in (net.to_text(), net.to_mermaid(), net.to_dot()):
+        assert sign not in text
+    assert len(net.to_text().splitlines()) == 3
+    y = InputNode(jnp.ones(3), name="a\nb")
+    assert len(GraphModule([y], y >> jnp.sin).to_text().splitlines()) == 3

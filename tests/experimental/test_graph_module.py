@@ -455,6 +455,16 @@ def test_inputs_have_to_be_nodes() -> None:
         GraphModule([InputNode(1, name="a"), InputNode(2, name="a")], x)
 
 
+def test_an_input_that_is_a_step_has_to_be_needed() -> None:
+    x: Any = InputNode(1)
+    y = x >> operator.neg
+    with pytest.raises(ArgumentError, match=r"(?s)does not need this input.*at \[1\].*Lambda\(neg\)"):
+        GraphModule([x, y], x + x)
+    assert GraphModule([x, y], y)(1, 5) == 5
+    assert GraphModule([x, y], x + y)(1, 5) == 6
+    assert GraphModule([x, InputNode(2)], x + x)(3, 4) == 6
+
+
 def test_examples_have_to_fit() -> None:
     for examples in ((), (1, 2)):
         with pytest.raises(ArgumentTypeError, match=r"(?s)examples do not fit.*\(x\)"):
@@ -463,7 +473,7 @@ def test_examples_have_to_fit() -> None:
         build_graph_module(3)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("use", [jnp.sin, pax.nn.Linear(3, 3), lambda x: x.sum(), lambda x: x[0], lambda x: x > 0])
+@pytest.mark.parametrize("use", [jnp.sin, pax.nn.Linear(3, 3), lambda x: x.sum(), list, lambda x: x > 0])
 def test_a_node_used_as_an_array_gets_a_hint(use: Any) -> None:
     with pytest.raises((TypeError, AttributeError)) as error:
         build_graph_module(lambda x: use(x))(X)
@@ -477,3 +487,17 @@ def test_arguments_of_any_name() -> None:
     net = build_graph_module(lambda self, x: self + x)(1, 2)
     assert net(self=3, x=4) == 7
     assert net.to_text(self=3, x=4) == net.to_text(3, 4)
+
+
+def test_a_layer_called_on_a_node_gets_a_hint() -> None:
+    mistakes: list[tuple[Any, str]] = [
+        (lambda x: pax.nn.Linear(3, 3)(x), "`x >> layer`"),
+        (pax.nn.Linear(3, 3), "`build_graph_module(lambda x: x >> layer)`"),
+    ]
+    for function, text in mistakes:
+        with pytest.raises(ArgumentTypeError, match=r"(?s)Expecting an array.*got: +a node") as error:
+            build_graph_module(function)(X)
+        assert text in "".join(error.value.__notes__)
+    with pytest.raises(MutationError) as stateful:
+        build_graph_module(lambda x: pax.nn.Dropout(0.5)(x))(X)
+    assert "`x >> layer`" in "".join(stateful.value.__notes__)

@@ -118,7 +118,7 @@ def test_a_step_can_be_assigned() -> None:
     assert (x.value, x.parents) == (-2, (y,))
 
 
-@pytest.mark.parametrize("sign", [operator.add, operator.sub, operator.mul, operator.truediv])
+@pytest.mark.parametrize("sign", [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow])
 @pytest.mark.parametrize("other", [3, 2.5, np.float32(4), np.arange(1.0, 3.0), jnp.array([4.0, 7.0])])
 def test_arithmetic_with_constants_on_both_sides(sign: Any, other: Any) -> None:
     x = InputNode(jnp.array([2.0, 5.0]))
@@ -127,9 +127,40 @@ def test_arithmetic_with_constants_on_both_sides(sign: Any, other: Any) -> None:
     assert sign(other, x).parents[1] is x
 
 
+@pytest.mark.parametrize(
+    ("index", "text"),
+    [
+        (np.s_[0], "[0]"),
+        (np.s_[-1:], "[-1:]"),
+        (np.s_[:, 1], "[:, 1]"),
+        (np.s_[..., None, ::2], "[..., None, ::2]"),
+        (np.s_[np.int32(1),], "[1,]"),
+        ((), "[()]"),
+    ],
+    ids=str,
+)
+def test_an_item_is_a_step(index: Any, text: str) -> None:
+    x = InputNode(jnp.arange(6.0).reshape(2, 3))
+    y = x[index]
+    np.testing.assert_array_equal(y.value, x.value[index])
+    assert y.parents == (x,)
+    assert y.fx.name == text
+    trees: list[Any] = [jax.tree.structure(node.fx) for node in (x[index], y)]
+    assert trees[0] == trees[1]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(y.fx))(x.value), y.value)
+
+
+def test_items_of_tuples_and_dictionaries() -> None:
+    x, y = InputNode((1, 2)), InputNode({"a": 3})
+    assert (x[1].value, y["a"].value, (x & y)[0].value) == (2, 3, (1, 2))
+    with pytest.raises(IndexError) as error:
+        x[2]
+    assert "in a step of a graph" in error.value.__notes__[0]
+
+
 def test_arithmetic_of_nodes() -> None:
     x, y = InputNode(jnp.array([[1.0, 2.0], [3.0, 4.0]])), InputNode(jnp.array([[2.0, 0.0], [1.0, 5.0]]))
-    for sign in (operator.add, operator.sub, operator.mul, operator.truediv, operator.matmul):
+    for sign in (operator.add, operator.sub, operator.mul, operator.truediv, operator.matmul, operator.pow):
         np.testing.assert_array_equal(sign(x, y).value, sign(x.value, y.value))
     np.testing.assert_array_equal((-x).value, -x.value)
     eye = np.eye(2, dtype=np.float32)
@@ -138,8 +169,11 @@ def test_arithmetic_of_nodes() -> None:
 
 
 def test_values_of_other_kinds_take_no_part_in_arithmetic() -> None:
-    with pytest.raises(TypeError, match="unsupported operand"):
-        InputNode(1) + "text"
+    x: Any = InputNode(1)
+    mistakes: list[Any] = [lambda: x + "text", lambda: None + x, lambda: x * [1], lambda: (1,) - x, lambda: x**None]
+    for mistake in mistakes:
+        with pytest.raises(ArgumentTypeError, match=r"(?s)an operand of .*want: +a node, a number or an array.*x >>"):
+            mistake()
 
 
 @pytest.mark.parametrize("collect", [operator.and_, operator.or_])
@@ -321,3 +355,49 @@ def test_an_error_of_a_step_names_it() -> None:
 def test_names_are_strings() -> None:
     with pytest.raises(ArgumentTypeError, match="Expecting a name"):
         InputNode(1, name=3)  # type: ignore[arg-type]
+
+
+def test_a_node_is_no_array() -> None:
+    x: Any = InputNode(jnp.ones(2))
+    mistakes: list[Any] = [
+        lambda: x[jnp.array(0)],
+        lambda: x[np.array([0, 1])],
+        lambda: x[True],
+        lambda: x[:1.0],
+        lambda: list(x),
+        lambda: x > 0,
+        lambda: 0 > x,
+        lambda: x <= x,
+        lambda: x >= 1,
+    ]
+    for mistake in mistakes:
+        with pytest.raises(
+            ArgumentTypeError, match=r"(?s)A node is no array.*a node \(`InputNode`\).*x >> \(lambda"
+        ) as error:
+            mistake()
+        assert isinstance(error.value, TypeError)
+    with pytest.raises(ArgumentTypeError, match=r"(?s)Expecting an array.*got: +a node"):
+        pax.nn.Linear(2, 2)(x)
+    with pytest.raises(ArgumentTypeError, match="Expecting a function"):
+        jnp.ones(2) >> x
+
+
+def test_a_node_is_no_condition() -> None:
+    x, y = InputNode(1), InputNode(2)
+    mistakes: list[Any] = [lambda: bool(x), lambda: all([x, y]), lambda: any([x, y]), lambda: not x]
+    for mistake in mistakes:
+        with pytest.raises(ArgumentTypeError, match=r"(?s)neither true nor false.*x >> .*jnp\.where"):
+            mistake()
+
+
+def test_an_error_of_several_values_says_how_they_are_passed() -> None:
+    x = InputNode(jnp.ones(2))
+    for node, function in ((x | x, jnp.sin), (x & x, jnp.add)):
+        with pytest.raises((TypeError, ValueError)) as error:
+            node >> function
+        notes = "".join(error.value.__notes__)
+        assert "(x & y) >> f calls f((x, y))" in notes
+        assert "x | y >> f is x | (y >> f)" in notes
+    with pytest.raises(TypeError) as error:
+        x >> (lambda x, y: x)
+    assert len(error.value.__notes__) == 1

@@ -24,12 +24,15 @@ def describe(value: Any) -> str:
     """Describes a value in a few words without its contents: ``float32[2,3]`` for arrays, else its kind.
 
     Args:
-        value: anything.
+        value: anything. A class says itself what its objects are by a method ``__pax_describe__(self) -> str``.
 
     Returns:
         ``dtype[shape]`` for arrays, tracers and ``jax.ShapeDtypeStruct``, the class for modules, ``repr`` for short
         builtin data, the name for functions.
     """
+    describe_itself = getattr(type(value), "__pax_describe__", None)
+    if describe_itself is not None:
+        return str(describe_itself(value))
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     if dtype is not None and isinstance(shape, tuple):
         text = f"{dtype}[{','.join(map(str, shape))}]"
@@ -104,7 +107,7 @@ def differences(got: Any, want: Any, *, arrays: bool = False, path: KeyPath = ()
                     yield path_text(path + below), describe(a), describe(b)
         return
     if type(got) is not type(want):
-        yield path_text(path), describe(got), describe(want)
+        yield path_text(path), *_told_apart(got, want)
         return
     (children, structure), (others, other_structure) = one_level(got), one_level(want)
     names = [key for key, _ in children]
@@ -127,6 +130,17 @@ def differences(got: Any, want: Any, *, arrays: bool = False, path: KeyPath = ()
             f"the order {', '.join(path_text((k,)) for k in names)}",
             (f"the order {', '.join(path_text((k,)) for k in other_names)}"),
         )
+
+
+def _told_apart(got: Any, want: Any) -> tuple[str, str]:
+    """Describes two nodes of different classes, which can have the same name: with and without a precision policy."""
+    texts = describe(got), describe(want)
+    if texts[0] != texts[1]:
+        return texts
+    longer = tuple(f"`{text}`" for text in (repr(got), repr(want)) if len(text) <= 120)
+    if len(longer) == 2 and longer[0] != longer[1]:
+        return longer
+    return texts[0], f"{texts[1]} of another class of this name"
 
 
 def _node_differences(

@@ -7,7 +7,7 @@ import jax.tree_util as jtu
 
 from pax._checks import check_class, check_sharing, shared_arrays
 from pax._classify import is_array, is_module, is_node
-from pax._errors import ArgumentError, ArgumentTypeError, AttributeNameError, StructureError
+from pax._errors import ArgumentError, ArgumentTypeError, AttributeNameError, PaxError, StructureError
 from pax._mutation import Session
 from pax._node import open_node, own_content, reclassified, seal_node
 from pax._paths import KeyPath, describe, differences, list_differences, path_text, same_structure
@@ -145,7 +145,13 @@ def apply_submodules(module: Any, func: Callable[[Any], Any], path: KeyPath = ()
 
 
 def _apply(module: Any, func: Callable[[Any], Any], path: KeyPath) -> Any:
-    result = func(apply_submodules(module, func, path))
+    node = apply_submodules(module, func, path)
+    try:
+        result = func(node)
+    except PaxError as error:
+        if error.module is node and error.path is None:
+            error.path = path_text(path) or None
+        raise
     if not is_module(result):
         raise ArgumentTypeError(
             "The function given to `apply` has to return a module.",

@@ -1,5 +1,6 @@
 """Graph modules as text and pictures: DOT, Mermaid and SVG."""
 
+import functools
 import importlib
 import re
 import textwrap
@@ -13,6 +14,9 @@ from pax.extend import describe
 from pax.nn import Lambda
 
 _WIDTH = 36
+_LONGEST = 60
+_BREAKS = {ord(sign): repr(sign)[1:-1] for sign in "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+_ALL_BREAKS = _BREAKS | {ord("\n"): "\\n"}
 _CALL = re.compile(r"((?:\(.*?\) )?[^\s(]+)\((.*)\)", re.DOTALL)  # `Linear(in_dim=3)`, `(name) Linear(in_dim=3)`
 
 
@@ -82,17 +86,17 @@ def draw(net: Any, values: Sequence[Any] | None) -> Drawing:
 
 def write_text(net: Any, values: Sequence[Any] | None) -> str:
     """Returns the steps of a graph module, a line each; with what the values are, if they are given."""
-    names, first = _names(net), _first_result(net)
+    names, first = [name.translate(_ALL_BREAKS) for name in _names(net)], _first_result(net)
     calls, notes = [], []
     for index, (passing, numbers, _) in enumerate(net.steps):
         taken = ", ".join(names[number] for number in numbers)
         taken = {"arguments": taken, "unpack": f"*{taken}", "tuple": f"({taken}{',' * (len(numbers) == 1)})"}[passing]
         calls.append(f"  {names[first + index]} = modules[{index}]({taken})")
         kind = "" if values is None else f" -> {_kind(values[first + index])}"
-        notes.append(f"# {' '.join(_label(net.modules[index]).split())}{kind}")
+        notes.append(f"# {_shortened(' '.join(_label(net.modules[index]).split()))}{kind}")
     width = max(map(len, calls), default=0)
     kinds = [""] * first if values is None else [f": {_kind(value)}" for value in values]
-    head = ", ".join(f"{name}{kinds[index]}" for index, name in enumerate(net.argument_names))
+    head = ", ".join(f"{name}{kinds[index]}" for index, name in enumerate(names[: len(net.argument_names)]))
     lines = [f"{call:<{width}}  {note}" for call, note in zip(calls, notes, strict=True)]
     return "\n".join([f"graph({head}):", *lines, f"  return {_output_text(net.output_node, names)}"])
 
@@ -175,12 +179,13 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _dot_quoted(text: str) -> str:
-    escaped = text.replace("&", "&amp;")  # Graphviz reads entities, though no other HTML
+    escaped = text.translate(_BREAKS).replace("&", "&amp;")  # Graphviz reads entities, though no other HTML
     escaped = escaped.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 
 def _mermaid_quoted(text: str) -> str:
+    text = text.translate(_BREAKS)
     for old, new in (("#", "#35;"), ("&", "#amp;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;"), ("`", "#96;")):
         text = text.replace(old, new)
     return '"' + text.replace("\n", "<br/>") + '"'
@@ -219,8 +224,19 @@ def _output_text(output: Any, names: list[str]) -> str:
 def _label(module: Any) -> str:
     """Returns the name of a function, and the head line of any other module."""
     if isinstance(module, Lambda):
-        return module.name or getattr(module.func, "__name__", None) or describe(module.func)
+        return module.name or _function_name(module.func)
     return repr(module)
+
+
+def _function_name(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", None)
+    return name if isinstance(name, str) else describe(function)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _sort(module: Any) -> str:

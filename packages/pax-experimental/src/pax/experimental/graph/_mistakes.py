@@ -49,6 +49,40 @@ def node_as_value(got: str) -> ArgumentTypeError:
     )
 
 
+def no_operand(got: str, sign: str) -> ArgumentTypeError:
+    """Returns the error for arithmetic of a node and something else."""
+    return ArgumentTypeError(
+        "Expecting a node.",
+        where=f"an operand of `{sign}`",
+        got=got,
+        want="a node, a number or an array",
+        fix="x >> (lambda value: ...)   # or (x | y) >> f, with y = InputNode(...)",
+    )
+
+
+def no_array(got: str, what: str, code: str) -> ArgumentTypeError:
+    """Returns the error for a node that is used like an array."""
+    return ArgumentTypeError(
+        "A node is no array.",
+        where=what,
+        got=got,
+        want="a step on the value of the node",
+        fix=f"x >> (lambda value: {code})",
+    )
+
+
+def no_condition(got: str) -> ArgumentTypeError:
+    """Returns the error for a node as a condition."""
+    return ArgumentTypeError(
+        "A node is neither true nor false.",
+        where="`if x`, `not x`, `x and y` or `x or y` with a node",
+        got=got,
+        want="a step on the value of the node",
+        fix="x >> (lambda value: jnp.where(value > 0, value, 0))   # (x & y) and (x | y) collect nodes",
+        why="a graph has the same steps for all values",
+    )
+
+
 def several_values(got: str, sign: str) -> ArgumentTypeError:
     """Returns the error for arithmetic with ``x & y`` or ``x | y``."""
     return ArgumentTypeError(

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pax
-from pax.errors import ArgumentError, ArgumentTypeError, StructureError
+from pax.errors import ArgumentError, ArgumentTypeError, MutationError, StructureError
 from pax.experimental.graph._draw import draw, render_svg, write_dot, write_mermaid, write_text
 from pax.experimental.graph._evaluate import STEP_NOTE, arguments, shapes_of
-from pax.experimental.graph._node import CatNode, InputNode, Node, describe_operand
+from pax.experimental.graph._node import CatNode, InputNode, Node
 from pax.experimental.graph._program import make_program, take_output
+from pax.extend import describe
 
 
 class GraphModule(pax.Module):
@@ -39,7 +40,8 @@ class GraphModule(pax.Module):
     Raises:
         ArgumentTypeError: ``inputs`` is no list or tuple of nodes, an input is a `CatNode`, or the output holds
             something else than nodes.
-        ArgumentError: an input is there twice, two have the same name, or a constant is a shape without values.
+        ArgumentError: an input is there twice, two have the same name, an input is the result of a step and the output
+            does not need it, or a constant is a shape without values.
         SharedNodeError: a module stands at two nodes.
 
     >>> import jax, jax.numpy as jnp, pax
@@ -132,10 +134,10 @@ class GraphModule(pax.Module):
         return render_svg(self.to_dot(*xs, **named))
 
     def _repr_svg_(self) -> str | None:
-        """Shows the graph in notebooks; ``None``, which leaves them the text, where Graphviz is absent."""
+        """Shows the graph in notebooks; ``None``, which leaves them the text, where Graphviz is absent or fails."""
         try:
             return self.to_svg()
-        except (ImportError, OSError):
+        except Exception:  # whatever goes wrong in `dot`, the text is still there
             return None
 
     def _values(self, args: tuple[Any, ...], *, release: bool = False) -> list[Any]:
@@ -220,7 +222,7 @@ def build_graph_module(func: Callable[..., Any]) -> Callable[..., GraphModule]:
         raise ArgumentTypeError(
             "Expecting a function.",
             where="build_graph_module, argument `func`",
-            got=describe_operand(func),
+            got=describe(func),
             want="a function of nodes",
             fix="net = build_graph_module(func)(x)",
         )
@@ -230,15 +232,23 @@ def build_graph_module(func: Callable[..., Any]) -> Callable[..., GraphModule]:
         inputs = [InputNode(value, name=key) for key, value in zip(names, (*examples, *named.values()), strict=True)]
         try:
             output = func(*inputs[: len(examples)], **dict(zip(kept, inputs[len(examples) :], strict=True)))
-        except (TypeError, AttributeError) as error:  # most often a node that was used like an array
+        except (TypeError, AttributeError, MutationError) as error:  # most often a node that was used like an array
             if not any(note.startswith(STEP_NOTE) for note in getattr(error, "__notes__", ())):
-                error.add_note(
-                    "while a graph was built: a node is no array; write `x >> f`, not `f(x)`, `x.f()`, `x[0]`"
-                )
+                error.add_note(_advice(func))
             raise
         return GraphModule(inputs, output)
 
     return build
+
+
+def _advice(func: Any) -> str:
+    head = "while a graph was built: a node is no array; write"
+    if isinstance(func, pax.Module):
+        return f"{head} `build_graph_module(lambda x: x >> layer)`, not `build_graph_module(layer)`"
+    return (
+        f"{head} `x >> f` or `x >> layer`, not `f(x)`, `x.f()`; `(x | y) >> f`, not `(x, y) >> f`; "
+        "`InputNode(array) >> f`, not `array >> f`"
+    )
 
 
 def _parameter_names(func: Any, examples: tuple[Any, ...], named: dict[str, Any]) -> tuple[list[Any], list[str]]:
@@ -270,7 +280,7 @@ def _check_inputs(inputs: Any) -> None:
         raise ArgumentTypeError(
             "Expecting a list of nodes.",
             where="GraphModule, argument `inputs`",
-            got=describe_operand(inputs),
+            got=describe(inputs),
             want="a list of the nodes that are arguments",
             fix="GraphModule([x], output)",
         )

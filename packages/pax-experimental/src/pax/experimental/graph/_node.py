@@ -11,8 +11,19 @@ import numpy as np
 
 from pax.errors import ArgumentTypeError, AttributeNameError
 from pax.experimental.graph._evaluate import Passing, arguments, as_module, evaluate, identity
-from pax.experimental.graph._mistakes import no_node, no_parents, node_as_function, node_as_value, several_values
+from pax.experimental.graph._index import item
+from pax.experimental.graph._mistakes import (
+    no_array,
+    no_condition,
+    no_node,
+    no_operand,
+    no_parents,
+    node_as_function,
+    node_as_value,
+    several_values,
+)
 from pax.extend import describe
+from pax.nn import Lambda
 
 _CONSTANTS = bool | int | float | complex | np.generic | np.ndarray | jax.Array
 
@@ -26,8 +37,15 @@ class Node:
     - ``x >> f`` calls a module or function ``f`` with the value of ``x``;
     - ``(x & y) >> f`` calls it with one tuple, ``(x | y) >> f`` with separate arguments;
     - ``x.binary_ops(f, y)`` is ``f(x, y)``;
-    - ``x + y``, ``x - y``, ``x * y``, ``x / y``, ``x @ y`` and ``-x`` compute that. One of the two may be a number or
-      an array: it becomes a constant of the graph.
+    - ``x + y``, ``x - y``, ``x * y``, ``x / y``, ``x @ y``, ``x ** y`` and ``-x`` compute that. One of the two may be a
+      number or an array: it becomes a constant of the graph;
+    - ``x[0]``, ``x[:, 1:]`` and ``x["key"]`` take an item of the value.
+
+    Python's precedence holds: arithmetic comes first, then ``>>``, then ``&``, then ``|``. So ``x | y >> f`` is
+    ``x | (y >> f)``; write ``(x | y) >> f``.
+
+    A node is no array: functions of arrays and comparisons are steps, ``x >> jnp.sin`` or
+    ``x >> (lambda value: value > 0)``.
 
     Layers are passed as they are: a function around a layer that was made outside of it is refused, because the layer
     would not be trained.
@@ -163,6 +181,46 @@ class Node:
     def __neg__(self) -> "Node":
         return _single(self, "-") >> operator.neg
 
+    def __pow__(self, other: Any) -> "Node":
+        return _arithmetic(operator.pow, self, other)
+
+    def __rpow__(self, other: Any) -> "Node":
+        return _arithmetic(operator.pow, other, self)
+
+    def __rrshift__(self, other: Any) -> NoReturn:
+        raise node_as_function(describe(self))
+
+    def __bool__(self) -> NoReturn:
+        raise no_condition(describe(self))
+
+    def __iter__(self) -> NoReturn:
+        raise no_array(describe(self), "a loop over a node, or `a, b = x`", "sum(value)")
+
+    def __getitem__(self, index: Any) -> "Node":
+        """Returns the node of ``value[index]``, for integers, slices, strings, ``None`` and ``...``."""
+        try:
+            function = item(index)
+        except TypeError:
+            raise no_array(
+                describe(self), f"an item of a node, with the index {describe(index)}", "value[...]"
+            ) from None
+        return step((self,), Lambda(function, name=str(function)), "arguments")
+
+    def __lt__(self, other: Any) -> NoReturn:
+        raise no_array(describe(self), "an operand of `<`", "value < 0")
+
+    def __le__(self, other: Any) -> NoReturn:
+        raise no_array(describe(self), "an operand of `<=`", "value <= 0")
+
+    def __gt__(self, other: Any) -> NoReturn:
+        raise no_array(describe(self), "an operand of `>`", "value > 0")
+
+    def __ge__(self, other: Any) -> NoReturn:
+        raise no_array(describe(self), "an operand of `>=`", "value >= 0")
+
+    def __pax_describe__(self) -> str:  # it has shape and dtype, but is no array
+        return f"a node (`{type(self).__name__}`)"
+
     def __reduce_ex__(self, protocol: Any) -> NoReturn:  # that of `copy` and `deepcopy`, too
         raise ArgumentTypeError(
             "DO NOT COPY",
@@ -254,7 +312,16 @@ def step(parents: tuple[Node, ...], fx: Any, passing: Passing) -> Node:
     """Runs a step and returns its node."""
     _check_function(fx)
     module = as_module(fx)
-    node = Node(parents, module, evaluate(module, arguments(passing, _values(parents))))
+    try:
+        value = evaluate(module, arguments(passing, _values(parents)))
+    except Exception as error:
+        if passing != "arguments":
+            error.add_note(
+                "(x | y) >> f calls f(x, y), with separate arguments; (x & y) >> f calls f((x, y)), with one tuple"
+            )
+            error.add_note("`>>` comes before `&` and `|`: x | y >> f is x | (y >> f)")
+        raise
+    node = Node(parents, module, value)
     _set(node, _passing=passing)
     return node
 
@@ -276,23 +343,18 @@ def _values(nodes: tuple[Node, ...]) -> tuple[Any, ...]:
 
 def _checked_parents(parents: Any) -> tuple[Node, ...]:
     if not isinstance(parents, tuple | list) or not all(isinstance(parent, Node) for parent in parents):
-        raise no_parents(describe_operand(parents))
+        raise no_parents(describe(parents))
     return tuple(parents)
 
 
 def _check_function(fx: Any) -> None:
     if isinstance(fx, Node):
-        raise node_as_function(describe_operand(fx))
+        raise node_as_function(describe(fx))
 
 
 def _check_value(value: Any) -> None:
     if any(isinstance(leaf, Node) for leaf in jax.tree.leaves(value)):
-        raise node_as_value(describe_operand(value))
-
-
-def describe_operand(value: Any) -> str:
-    """Describes a value as `pax.extend.describe` does, but a node, which has shape and dtype, as a node."""
-    return f"a node (`{type(value).__name__}`)" if isinstance(value, Node) else describe(value)
+        raise node_as_value(describe(value))
 
 
 def _measurable(leaf: Any, attribute: str) -> Any:
@@ -318,12 +380,19 @@ def _arithmetic(function: Any, left: Any, right: Any) -> Node:
     operands = []
     for value in (left, right):
         if not isinstance(value, Node) and not isinstance(value, _CONSTANTS):
-            return NotImplemented  # type: ignore[no-any-return]  # Python goes on with the other operand
+            raise no_operand(describe(value), sign)
         operands.append(_single(value, sign) if isinstance(value, Node) else InputNode(value))
     return step(tuple(operands), function, "arguments")
 
 
-_SIGNS = {operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.matmul: "@"}
+_SIGNS = {
+    operator.add: "+",
+    operator.sub: "-",
+    operator.mul: "*",
+    operator.truediv: "/",
+    operator.matmul: "@",
+    operator.pow: "**",
+}
 
 
 def _single(node: Node, sign: str) -> Node:

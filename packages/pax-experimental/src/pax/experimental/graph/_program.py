@@ -51,10 +51,11 @@ def make_program(inputs: Sequence[Node], output: Any) -> Program:
 
     Raises:
         ArgumentTypeError: there is something else than nodes in the output.
-        ArgumentError: a constant is a shape without values.
+        ArgumentError: an input that is the result of a step is not needed, or a constant is a shape without values.
         SharedNodeError: a module stands at two steps.
     """
     found = _ancestors(inputs, _nodes_in(output, ""))
+    _check_used(inputs, found, _nodes_in(output, ""))
     steps = [node for node in found if node.parents]
     constants, literals, numbers = _number(inputs, [node for node in found if not node.parents])
     first = len(inputs) + len(constants) + len(literals)
@@ -129,6 +130,20 @@ def _ancestors(inputs: Sequence[Node], outputs: Sequence[Node]) -> list[Node]:
             stack.append((node, True))
             stack.extend((parent, False) for parent in reversed(node.parents))
     return found
+
+
+def _check_used(inputs: Sequence[Node], found: list[Node], outputs: list[Node]) -> None:
+    """An argument may be left unused, but a step is an input only to be replaced by an argument."""
+    used = {id(node) for node in outputs} | {id(parent) for node in found for parent in node.parents}
+    for index, node in enumerate(inputs):
+        if node.parents and id(node) not in used:
+            raise ArgumentError(
+                "The output does not need this input.",
+                where=f"GraphModule, argument `inputs`, at [{index}]",
+                got=f"the result of the step {node.fx!r}",
+                want="an InputNode, or a node behind the output",
+                fix="GraphModule([x], output)   # with the node that the output is computed from",
+            )
 
 
 def _number(inputs: Sequence[Node], nodes: list[Node]) -> tuple[tuple[Any, ...], tuple[Any, ...], dict[int, int]]:
