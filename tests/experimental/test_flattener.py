@@ -505,3 +505,62 @@ def test_subclasses_keep_their_class_and_attributes() -> None:
     assert (new.tag, new.model.in_dim, new.model.training) == ("a", 3, False)
     with pytest.raises(ArgumentError, match="`tag` cannot be the name"):
         named.update(tag=jnp.ones(1))
+
+
+# ---- entries are no attributes ---------------------------------------------------------------------------------------
+
+
+@pax.pure
+def _assign(flats: Any) -> Any:
+    flats.model = pax.Linear(2, 2)
+    return flats
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _assign,
+        lambda flats: setattr(flats, "model", pax.Linear(2, 2)),
+        lambda flats: flats.set_attribute("model", pax.Linear(2, 2)),
+        lambda flats: flats.replace(model=pax.Linear(2, 2)),
+    ],
+    ids=["pure", "outside", "set_attribute", "replace"],
+)
+def test_nothing_hides_an_entry(change: Callable[[Any], Any]) -> None:
+    flats = _flats()
+    with pytest.raises(MutationError, match="`model` is an entry of a flattener") as caught:
+        change(flats)
+    assert "fix:   flat = flat.update(model=...)" in str(caught.value)
+    assert "model" not in vars(flats)
+
+
+def test_other_attributes_can_be_set() -> None:
+    flats = _flats().set_attribute("epoch", 3)
+    assert (flats.epoch, flats.replace(epoch=4).epoch) == (3, 4)
+
+
+def test_a_similar_entry_is_named() -> None:
+    with pytest.raises(AttributeNameError, match=r"fix:   flattener\.model "):
+        _ = _flats().modle
+    with pytest.raises(AttributeNameError, match=r"fix:   flat = flat\.update\(zzz=\.\.\.\)"):
+        _ = _flats().zzz
+
+
+def test_a_part_of_an_entry_is_frozen_by_an_update() -> None:
+    flats = Flattener(model=_net())
+    flats = flats.update(model=pax.freeze_parameters(flats.model, "modules/0"))
+    assert isinstance(flats.model.parameters()[0].weight, pax.EmptyNode)
+    assert flats.model.parameters()[3].weight.shape == (4, 2)
+
+
+def test_a_policy_is_given_to_the_entries() -> None:
+    flats, policy = _flats(), "p=f16,c=f16,o=f32"
+    for where in (None, "**"):
+        with pytest.raises(ArgumentError, match="A flattener computes nothing") as caught:
+            pax.apply_mp_policy(flats, policy, where)
+        assert "flattener.update(model=pax.apply_mp_policy(flattener.model, policy))" in str(caught.value)
+    flats = flats.update(model=pax.apply_mp_policy(flats.model, policy))
+    assert flats.model.weight.dtype == jnp.float16
+    net = pax.apply_mp_policy(pax.Sequential(pax.Linear(2, 2), _flats()), policy, where="**")
+    assert net[0].weight.dtype == jnp.float16
+    assert net[1].model.weight.dtype == jnp.float32

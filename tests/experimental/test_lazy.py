@@ -180,6 +180,19 @@ def test_parts_are_created_within_other_modules() -> None:
     assert net.eval()(_X).shape == (5, 2, 2)
 
 
+def test_what_a_module_in_evaluation_mode_creates_is_in_that_mode() -> None:
+    called, y = Stateful().eval() % _X
+    modules = [called.fc, called.norm, called.drop, *called.layers, called.layers[1].out]
+    assert [module.training for module in modules] == [False] * 6
+    pax.seed_rng_key(42)
+    expected = Stateful().init(_SPEC).eval()
+    assert treedef(called) == treedef(expected) == treedef(Stateful().eval().init(_SPEC))
+    np.testing.assert_array_equal(y, expected(_X))
+    # The modes of the parts are their own as long as the module trains.
+    part = Of(lambda: pax.Dropout(0.5).eval()).init(_SPEC).part
+    assert not part.training
+
+
 def test_names_and_modes() -> None:
     net = Inner(name="head", training=False)
     assert (repr(net), net.training) == ("(head) Inner", False)
@@ -498,3 +511,79 @@ def test_threads_initialize_apart() -> None:
         pax.seed_rng_key(seed)
         np.testing.assert_array_equal(net.fc.weight, Stateful().init(_SPEC).fc.weight)
     assert len(found) == 4
+
+
+# ---- modes -----------------------------------------------------------------------------------------------------------
+
+
+def test_parts_of_a_module_in_evaluation_mode_are_in_that_mode() -> None:
+    for net in (Stateful().eval().init(_X), (Stateful().eval() % _X)[0]):
+        assert not any(module.training for module in pax.extend.modules_in(net))
+    assert all(module.training for module in pax.extend.modules_in(Stateful().init(_X)))
+
+
+def test_parts_of_a_frozen_module_are_frozen() -> None:
+    frozen = pax.freeze_parameters(pax.Sequential(Stateful(), Inner()))
+    for net in (lazy_init(frozen, _X), (frozen % _X)[0]):
+        assert jax.tree.leaves(net.parameters()) == []
+        assert pax.unfreeze_parameters(net).parameters()[0].layers[1].out.weight.shape == (4, 2)
+
+
+# ---- plausible mistakes ----------------------------------------------------------------------------------------------
+
+
+def test_a_module_is_no_function_that_creates_one() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"^Expect a callable function") as caught:
+        _ = Of(pax.Linear(2, 2)) % _X
+    assert "self.get_or_create('part', lambda: pax.Linear(3, 4))" in str(caught.value)
+
+
+def test_a_class_that_needs_arguments_gets_a_note() -> None:
+    with pytest.raises(TypeError) as caught:
+        Of(pax.Linear).init(_X)
+    assert "self.get_or_create('part', lambda: Linear(...))" in "".join(caught.value.__notes__)
+
+    def fail() -> Any:
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="mine") as caught:
+        Of(fail).init(_X)
+    assert "get_or_create" not in "".join(getattr(caught.value, "__notes__", []))
+
+
+@pytest.mark.parametrize(
+    ("value", "fix"), [(Inner, r"lazy_init\(MyModule\(\), x\)"), (jnp.sin, r"lazy_init\(net, x\)")]
+)
+def test_only_modules_can_be_initialized(value: Any, fix: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=rf"^Expecting a PAX module[\s\S]*{fix}"):
+        lazy_init(value, _X)
+
+
+@pytest.mark.parametrize("inputs", [((2, 8, 8, 1),), (), (2, 8, 8, 1)])
+def test_a_shape_is_no_input(inputs: tuple[Any, ...]) -> None:
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        Inner().init(*inputs)
+    assert "jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32)" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda x: bool(x.sum() > 0),
+        lambda x: int(x.max()),
+        np.asarray,
+        lambda x: x[x > 0],
+        lambda x: range(x.astype(int)[0, 0, 0]),
+    ],
+    ids=["bool", "int", "numpy", "mask", "index"],
+)
+def test_a_call_that_looks_at_values_cannot_be_traced(look: Callable[[Any], Any]) -> None:
+    class Looks(LazyModule):
+        def __call__(self, x: Any) -> Any:
+            look(x)
+            return self.get_or_create("fc", lambda: pax.Linear(3, 3))(x)
+
+    with pytest.raises(ArgumentError, match="needs the values of its inputs") as caught:
+        Looks().init(_SPEC)
+    assert "net, y = net % x" in str(caught.value)
+    assert (Looks() % jnp.asarray(_X))[0].fc.in_dim == 3

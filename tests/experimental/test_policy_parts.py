@@ -184,3 +184,30 @@ def test_a_model_with_the_usual_policies_is_close_to_full_precision() -> None:
     x = jnp.linspace(-1.0, 1.0, 8).reshape(2, 2, 2)
     half = net.apply(default_mp_policy)
     np.testing.assert_allclose(pax.purecall(half, x)[1], pax.purecall(net, x)[1], atol=2e-2)
+
+
+def test_a_second_policy_by_apply_is_an_error_with_the_path_and_the_way_out() -> None:
+    net = pax.Sequential(pax.Linear(3, 3), pax.Linear(3, 3)).apply(pax.experimental.default_mp_policy)
+    with pytest.raises(ArgumentError, match="Cannot apply multiple mixed-precision policies") as caught:
+        net.apply(pax.experimental.default_mp_policy)
+    assert "where: modules[0] (Linear)" in str(caught.value)
+    assert 'module.apply(lambda m: pax.unwrap_mp_policy(m) if hasattr(m, "mp_policy") else m)' in str(caught.value)
+
+
+def test_a_text_that_is_no_policy_is_an_error_with_an_example() -> None:
+    with pytest.raises(ArgumentError, match=r'fix:   mp_policy = "p=f32,c=f16,o=f32"'):
+        apply_mp_policy(pax.Linear(2, 2), "half please")
+
+
+@pytest.mark.parametrize("where", [None, pax.Linear])
+def test_shapes_in_the_place_of_arrays_get_the_dtype_of_parameters(where: Any) -> None:
+    policy = "p=f16,c=f16,o=f32"
+    abstract: Any = apply_mp_policy(jax.eval_shape(lambda: pax.Linear(2, 3)), policy, where)
+    expected = jax.eval_shape(lambda: apply_mp_policy(pax.Linear(2, 3), policy))
+    assert treedef(abstract) == treedef(expected)
+    assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(abstract)] == [
+        ((2, 3), np.float16),
+        ((3,), np.float16),
+    ]
+    steps: Any = apply_mp_policy(jax.eval_shape(Net), policy).steps
+    assert steps.dtype == np.int32

@@ -17,6 +17,38 @@ from pax.experimental import apply_mp_policy, mutable
 HALF = "p=f32,c=f16,o=f32"
 
 
+class Pipeline(pax.Module):
+    """Functions by name, called in the order in which they were written."""
+
+    functions: dict[str, Callable[[Any], Any]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = jnp.array([1.0, 2.0])
+        self.functions = {"second": _add_one, "first": _double}
+
+    def __call__(self, x: Any) -> Any:
+        for function in self.functions.values():
+            x = function(x)
+        return x * self.weight
+
+    def swap(self) -> None:
+        """Changes nothing but the order."""
+        self.functions["second"] = self.functions.pop("second")
+
+    def start_again(self) -> None:
+        """Assigns a new dictionary."""
+        self.functions = {"z": _double, "y": _add_one}
+
+
+def _add_one(x: Any) -> Any:
+    return x + 1
+
+
+def _double(x: Any) -> Any:
+    return x * 2
+
+
 class Average(pax.StateModule):
     """A mean over calls, with a weight that is never assigned, and a count of calls."""
 
@@ -326,3 +358,18 @@ def test_threads_make_one_class() -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert len(set(pool.map(work, range(16)))) == 1
+
+
+def test_static_dictionaries_keep_their_order() -> None:
+    # `jax.tree.map` would sort them: (3 * 2) + 1 in the place of (3 + 1) * 2.
+    plain, module = Pipeline(), apply_mp_policy(Pipeline(), HALF)
+    np.testing.assert_array_equal(module(3.0), [8, 16])
+    np.testing.assert_array_equal(module(3.0), plain(3.0))
+    with mutable(module) as swapped:
+        swapped.swap()
+    assert list(swapped.functions) == ["first", "second"]
+    np.testing.assert_array_equal(swapped(3.0), [7, 14])
+    with mutable(module) as new:
+        new.start_again()
+    assert list(new.functions) == ["z", "y"]
+    assert list(module.functions) == ["second", "first"]

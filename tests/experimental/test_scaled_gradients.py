@@ -181,6 +181,15 @@ def test_a_factor_that_reaches_the_largest_number_by_rounding_only(step: Any) ->
     assert numbers(run(dynamic(jnp.float16(21840), period=1, factor=3), "+", step)) == [21840, 21840]
 
 
+@pytest.mark.parametrize(
+    ("dtype", "largest"), [(jnp.float16, 2.0**15), (jnp.bfloat16, 2.0**127), (jnp.float32, 2.0**127)]
+)
+def test_an_infinite_one_comes_down_in_compiled_programs(dtype: Any, largest: float) -> None:
+    # Outside of them it is an error. Half of infinity is infinity: all steps would be left out.
+    found = run(dynamic(jnp.asarray(jnp.inf, dtype)), "--", jitted)
+    assert numbers(found) == [np.inf, largest / 2, largest / 4]
+
+
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 def test_it_does_not_fall_below_one(dtype: Any, step: Any) -> None:
     assert numbers(run(dynamic(dtype(4)), "----", step)) == [4, 2, 1, 1, 1]
@@ -579,6 +588,16 @@ WRONG: dict[str, tuple[Callable[[], dict[str, Any]], type[Exception], str]] = {
     "no period": (lambda: {"loss_scale": dynamic(period=0)}, ArgumentError, "Expecting a number of steps for `period`"),
     "a factor below one": (lambda: {"loss_scale": dynamic(factor=0.5)}, ArgumentError, "Expecting a `factor`"),
     "a minimum of zero": (lambda: {"min_loss_scale": 0}, ArgumentError, "Expecting a smallest loss scale above zero"),
+    "a minimum that is zero in float16": (
+        lambda: {"loss_scale": dynamic(jnp.float16(8)), "min_loss_scale": 1e-10},
+        ArgumentError,
+        "Expecting a smallest loss scale above zero",
+    ),
+    "a minimum that is zero in compiled programs": (
+        lambda: {"loss_scale": dynamic(jnp.float32(8)), "min_loss_scale": 1e-40},
+        ArgumentError,
+        "Expecting a smallest loss scale above zero",
+    ),
     "a minimum too large": (
         lambda: {"loss_scale": dynamic(jnp.float16(8)), "min_loss_scale": 1e6},
         ArgumentError,
@@ -654,3 +673,46 @@ def test_nothing_of_the_users_changes(step: Any) -> None:
     step(**given)
     assert all(a is b for a, b in zip(jax.tree.leaves(given), before, strict=True))
     assert float(given["loss_scale"].loss_scale) == 32768
+
+
+@pytest.mark.parametrize(
+    ("loss_scale", "got", "fix"),
+    [
+        (jmp.DynamicLossScale(np.float16(np.inf)), "inf (float16)", "jmp.DynamicLossScale(jmp.half_dtype()(2**15))"),
+        (jmp.DynamicLossScale(jnp.float16(0)), "0.0 (float16)", "jmp.DynamicLossScale("),
+        (jmp.DynamicLossScale(jnp.float32(-1)), "-1.0 (float32)", "jmp.DynamicLossScale("),
+        (jmp.DynamicLossScale(jnp.float32(np.nan)), "nan (float32)", "jmp.DynamicLossScale("),
+        (jmp.StaticLossScale(0), "0.0 (int32)", "jmp.StaticLossScale(2**15)"),
+        (jmp.StaticLossScale(float("inf")), "inf (float32)", "jmp.StaticLossScale(2**15)"),
+    ],
+)
+def test_a_loss_scale_that_leaves_out_every_step_is_refused(loss_scale: Any, got: str, fix: str) -> None:
+    net = pax.Linear(2, 2)
+    optimizer = opax.sgd(0.1)(net.parameters())
+    with pytest.raises(ArgumentError, match="a loss scale that is finite and above zero") as caught:
+        apply_scaled_gradients(net, optimizer, loss_scale, net.parameters())
+    assert f"got:   {got}" in str(caught.value)
+    assert f"fix:   loss_scale = {fix}" in str(caught.value)
+
+
+def test_a_traced_loss_scale_is_not_looked_at() -> None:
+    net = pax.Linear(2, 2)
+    step = jax.jit(apply_scaled_gradients)
+    optimizer = opax.sgd(0.1)(net.parameters())
+    new, _, _ = step(net, optimizer, jmp.DynamicLossScale(jnp.float32(np.inf)), net.parameters())
+    assert new.weight.shape == (2, 2)
+
+
+def test_gradients_without_the_policy_of_the_model_are_told_apart() -> None:
+    plain = pax.Linear(3, 3)
+    net = pax.apply_mp_policy(plain, "p=f32,c=f16,o=f32")
+    scale = jmp.DynamicLossScale(jnp.float16(2**15))
+    with pytest.raises(StructureError) as caught:
+        apply_scaled_gradients(net, opax.sgd(0.1)(net.parameters()), scale, plain.parameters())
+    assert "got:   Linear(in_dim=3, out_dim=3, with_bias=True)\n" in str(caught.value)
+    assert "want:  Linear(in_dim=3, out_dim=3, with_bias=True, mp_policy=FHF)" in str(caught.value)
+    outer, other = pax.Sequential(net), pax.Sequential(plain)
+    with pytest.raises(StructureError) as caught:
+        apply_scaled_gradients(outer, opax.sgd(0.1)(outer.parameters()), scale, other.parameters())
+    assert "where: apply_scaled_gradients, `grads`" in str(caught.value)
+    assert "mp_policy=FHF)`" in str(caught.value)

@@ -335,7 +335,9 @@ NAMES: dict[str, tuple[dict[str, str | None], list[str]]] = {
     "a list": ({"blocks": "encoder.layer"}, ["encoder.layer.0.fc.weight", "head.weight"]),
     "the items of a list": ({"blocks/*": "layer{0}"}, ["layer0.fc.weight", "layer1.token"]),
     "counted from another number": ({"blocks/*": "layer{0+1}"}, ["layer1.fc.weight", "layer2.token"]),
-    "counted down": ({"blocks/*": "layer{0-1}"}, ["layer-1.fc.weight", "layer0.token"]),
+    "counted down": ({"blocks/0": "stem", "blocks/*": "layer{0-1}"}, ["stem.fc.weight", "layer0.token"]),
+    "in steps": ({"blocks/*": "features.{0*3}"}, ["features.0.fc.weight", "features.3.token"]),
+    "in steps, counted from another number": ({"blocks/*": "{0*3+1}.{0*2-0}"}, ["1.0.fc.weight", "4.2.token"]),
     "written as Python code": ({"blocks[*].fc": "layer{0}.linear"}, ["layer0.linear.weight", "blocks.0.token"]),
     "a part of a segment": ({"h*d": "{0}"}, ["ea.weight", "blocks.0.fc.weight"]),
     "inner and outer": (
@@ -346,6 +348,10 @@ NAMES: dict[str, tuple[dict[str, str | None], list[str]]] = {
     "an array": ({"blocks/*/token": "tokens_{0}"}, ["tokens_0", "tokens_1", "blocks.0.fc.weight"]),
     "an array of a layer": ({"head/weight": "out_matrix"}, ["out_matrix", "head.bias"]),
     "the root": ({"": "model"}, ["model.blocks.0.fc.weight", "model.head.bias"]),
+    "the root and a part": (
+        {"": "module", "head": "out", "blocks/1": "layer", "blocks/*": "", "blocks/*/token": "t{0}"},
+        ["module.out.weight", "module.fc.weight", "module.t0", "module.t1", "module.layer.fc.bias"],
+    ),
     "with a star": ({"head": "out.*_l0"}, ["out.weight_l0", "out.bias_l0"]),
     "with a star above": ({"blocks": "*_of_blocks"}, ["0_of_blocks.fc.weight"]),
     "nothing": ({"dropout": None}, ["head.weight"]),
@@ -388,7 +394,17 @@ def test_a_part_can_have_a_name_where_the_whole_has_none() -> None:
         ({"blocks/*": "layer{1}"}, ArgumentError, "counts stars that the pattern does not have"),
         ({"head": "{0}"}, ArgumentError, "counts stars that the pattern does not have"),
         ({"**/fc": "x"}, ArgumentError, "any number of segments"),
-        ({"*": "layer{0+1}"}, ArgumentError, "adds to a star that stands for no number"),
+        ({"*": "layer{0+1}"}, ArgumentError, "computes with a star that stands for no number"),
+        ({"*": "layer{0*2}"}, ArgumentError, "computes with a star that stands for no number"),
+        ({"blocks/*": "body.{0-1}"}, ArgumentError, "gives a negative number"),
+        ({"head": "h{0"}, ArgumentError, "is malformed"),
+        ({"head": "{}"}, ArgumentError, "is malformed"),
+        ({"head": "h}"}, ArgumentError, "is malformed"),
+        ({"head": "h."}, ArgumentError, "is malformed"),
+        ({"head": "a..h"}, ArgumentError, "is malformed"),
+        ({"blocks/*": "{i}"}, ArgumentError, "is malformed"),
+        ({"blocks/*": "{0+}"}, ArgumentError, "is malformed"),
+        ({"": "model."}, ArgumentError, "is malformed"),
         ({"blocks/*": "layer"}, ArgumentError, r"Two arrays get the name `layer.fc.weight`"),
         ({"head": 3}, ArgumentTypeError, "no text"),
         ([("head", "fc")], ArgumentTypeError, "Expecting a dictionary for `names`"),
@@ -477,6 +493,73 @@ def test_names_can_be_ignored() -> None:
     assert load_torch_weights(Model(), weights, ignore="*.mask", strict=False)[1] == {}
     with pytest.raises(StateDictError, match="blocks.1.attn.mask: unexpected"):
         load_torch_weights(Model(), weights, ignore=["blocks.0.attn.mask"])
+
+
+def test_a_pattern_to_ignore_has_to_match_something() -> None:
+    weights = model_weights() | {"bn.num_batches_tracked": np.array(3)}
+    load_torch_weights(Model(), weights, ignore=["*.num_batches_tracked"])
+    for strict in (True, False):
+        with pytest.raises(SelectorError, match="A pattern of `ignore` matches nothing") as caught:
+            load_torch_weights(Model(), weights, ignore=["bn.*", "zzz.*"], strict=strict)
+        assert caught.value.got == "'zzz.*'"
+
+
+@pytest.mark.parametrize(
+    ("names", "extra", "text"),
+    [
+        (None, {}, 'all names there begin with `model.module.`: names={"": "model.module"}'),
+        ({"head": "head"}, {}, 'all names there begin with `model.module.`: names={"": "model.module", ...}'),
+        (None, {"x": n(2)}, 'most names there begin with `model.module.`: names={"": "model.module"}'),
+    ],
+)
+def test_the_error_tells_the_prefix_of_all_names(names: Any, extra: Any, text: str) -> None:
+    weights = {f"model.module.{name}": array for name, array in model_weights().items()}
+    with pytest.raises(StateDictError) as caught:
+        load_torch_weights(Model(), weights | extra, names)
+    assert caught.value.fix == text
+    load_torch_weights(Model(), weights, {"": "model.module"} | (names or {}))
+
+
+def test_the_error_tells_the_dictionary_in_a_checkpoint() -> None:
+    checkpoint = {"epoch": 1, "hyper_parameters": {"lr": 0.1}, "state_dict": model_weights()}
+    with pytest.raises(StateDictError) as caught:
+        load_torch_weights(Model(), checkpoint)
+    assert str(caught.value.fix).startswith("pass checkpoint['state_dict']")
+
+
+def test_other_errors_speak_of_no_prefix() -> None:
+    weights = model_weights()
+    weights["ema.head.bias"] = weights.pop("head.bias")
+    del weights["head.weight"]
+    with pytest.raises(StateDictError) as caught:
+        load_torch_weights(Model(), weights)
+    assert str(caught.value.fix).startswith("name the parts by `names`")
+
+
+class Flattening(pax.Module):
+    """A convolution, and a linear layer on all of its outputs: the documented way to flatten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = pax.nn.Conv2D(3, 5, 1)
+        self.fc = pax.nn.Linear(5 * 4 * 2, 7)
+
+    def __call__(self, x: Any, channels_first: bool = True) -> Any:
+        x = self.conv(x)
+        x = x.transpose(0, 3, 1, 2) if channels_first else x
+        return self.fc(x.reshape(len(x), -1))
+
+
+def test_a_flattened_convolution_needs_the_channels_first() -> None:
+    weights = {"conv.weight": n(5, 3, 1, 1), "conv.bias": n(5), "fc.weight": n(7, 40), "fc.bias": n(7)}
+    weights = {name: np.sin(array) for name, array in weights.items()}
+    images = np.cos(n(2, 3, 4, 2))
+    outputs = np.einsum("oc,nchw->nohw", weights["conv.weight"][..., 0, 0], images)  # as PyTorch does it
+    outputs += weights["conv.bias"][:, None, None]
+    want = outputs.reshape(2, -1) @ weights["fc.weight"].T + weights["fc.bias"]
+    net: Any = load_torch_weights(Flattening(), weights)
+    np.testing.assert_allclose(net(images.transpose(0, 2, 3, 1)), want, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(net(images.transpose(0, 2, 3, 1), channels_first=False), want, atol=0.1)
 
 
 @pytest.mark.parametrize("state_dict", [None, [n(1)], Model()])

@@ -16,7 +16,7 @@ import pax
 from helpers.treedefs import treedef
 from helpers.trees import Recipe, module_recipes, raw
 from pax.errors import ArgumentTypeError, StateDictError
-from pax.experimental import load_weights_from_dict, save_weights_to_dict
+from pax.experimental import LazyModule, lazy_init, load_weights_from_dict, save_weights_to_dict
 
 
 def net() -> Any:
@@ -99,6 +99,35 @@ def test_kd_27_a_hundred_problems_are_all_listed() -> None:
         load_weights_from_dict(pax.nn.Linear(1, 1), {f"x{i}": i for i in range(100)})
     lines = str(caught.value.got).splitlines()
     assert lines == ["missing: weight, bias", f"unexpected: {', '.join(f'x{i}' for i in range(100))}"]
+
+
+def test_the_error_names_this_function() -> None:
+    with pytest.raises(StateDictError) as caught:
+        load_weights_from_dict(pax.nn.Linear(1, 1), {"w": 1})
+    assert str(caught.value.place) == "Linear, pax.experimental.load_weights_from_dict"
+    assert "load_weights_from_dict(..., strict=False)" in str(caught.value.fix)
+    assert "state_dict()" not in str(caught.value)
+    assert "lazy" not in str(caught.value)
+
+
+class Head(LazyModule):
+    """Has no layer before the first call."""
+
+    def __call__(self, x: Any) -> Any:
+        return self.get_or_create("fc", lambda: pax.nn.Linear(x.shape[-1], 2))(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "fix"),
+    [(Head, "net.init(x)"), (lambda: pax.nn.Sequential(Head()), "pax.experimental.lazy_init(net, x)")],
+)
+def test_a_module_without_its_parts_is_to_be_initialised_first(make: Callable[[], Any], fix: str) -> None:
+    x = jax.ShapeDtypeStruct((1, 3), F)
+    weights = save_weights_to_dict(lazy_init(make(), x))
+    with pytest.raises(StateDictError) as caught:
+        load_weights_from_dict(make(), weights)
+    assert str(caught.value.fix).startswith(f"net = {fix}")
+    assert load_weights_from_dict(lazy_init(make(), x), weights) is not None
 
 
 def test_what_fits_is_loaded_and_the_rest_is_returned_with_the_reason() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import jax.tree_util as jtu
 
 from pax._checks import walk
-from pax._classify import is_module
+from pax._classify import is_module as is_module
 from pax._freezing import FLAG
 from pax._jax_compat import is_tracer as is_tracer
 from pax._mutation import Session, session_of
@@ -30,6 +30,7 @@ __all__ = [
     "check_key",
     "describe",
     "frozen_paths",
+    "is_module",
     "is_mutable",
     "is_tracer",
     "join_session",

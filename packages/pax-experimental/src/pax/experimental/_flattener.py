@@ -1,14 +1,15 @@
 """``Flattener``: pytrees kept as flat lists of leaves, which cost next to nothing in a call of a compiled function."""
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 
 import pax
-from pax.errors import ArgumentError, ArgumentTypeError, AttributeNameError, UnsupportedModuleError
+from pax.errors import ArgumentError, ArgumentTypeError, AttributeNameError, MutationError, UnsupportedModuleError
 from pax.experimental._treedefs import intern_treedefs
-from pax.extend import describe, frozen_paths
+from pax.extend import describe, frozen_paths, is_module
 
 
 class Flattener(pax.Module):
@@ -23,7 +24,8 @@ class Flattener(pax.Module):
 
     - ``train()``, ``eval()`` and ``apply(func)`` reach the stored modules, but not from a module that holds the
       flattener. So does ``pax.freeze_parameters(flattener)``: what is read from the flattener is frozen from then on,
-      until ``pax.unfreeze_parameters(flattener)``. Paths of selectors are those of the flat lists here.
+      until ``pax.unfreeze_parameters(flattener)``. Paths of selectors are those of the flat lists here; a part is
+      frozen by ``flattener.update(model=pax.freeze_parameters(flattener.model, "encoder"))``.
     - It has no parameters: those of ``flattener.model`` are trained.
     - Leaves that are no arrays, such as the number in ``Flattener(rate=0.1)``, are static.
 
@@ -92,6 +94,22 @@ class Flattener(pax.Module):
             leaves_dict={**self.leaves_dict, **leaves}, treedef_dict=intern_treedefs({**self.treedef_dict, **treedefs})
         )
 
+    def replace(self, **changes: Any) -> Self:
+        """Does what `pax.Module.replace` does, for attributes; entries are replaced by :meth:`update`.
+
+        Raises:
+            MutationError: a name is that of an entry.
+        """
+        for name in changes:
+            self._check_is_no_entry(name, f"replace({name}=...)")
+        return super().replace(**changes)
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            self._check_is_no_entry(name, "an assignment")
+            super().__setattr__(name, value)
+
     def parameters(self) -> Self:
         """Always raises an error: the stored leaves are not trainable.
 
@@ -142,6 +160,17 @@ class Flattener(pax.Module):
                     module=self,
                 )
 
+    def _check_is_no_entry(self, name: str, got: str) -> None:
+        """An attribute would hide the entry of its name."""
+        if name in vars(self).get("treedef_dict", ()):
+            raise MutationError(
+                f"`{name}` is an entry of a flattener: entries are replaced by `update`, which returns a new one.",
+                where=f"entry `{name}`",
+                got=got,
+                fix=f"flat = flat.update({name}=...)",
+                module=self,
+            )
+
     def _map_modules(self, func: Callable[[Any], Any]) -> Self:
         return self.update(**{name: _map_modules(func, self._stored(name)) for name in self.treedef_dict})
 
@@ -151,10 +180,11 @@ class Flattener(pax.Module):
     def __getattr__(self, name: str) -> Any:
         treedefs: Iterable[str] = vars(self).get("treedef_dict", ())
         if name not in treedefs:
+            similar = difflib.get_close_matches(name, treedefs, 1)
             raise AttributeNameError(
                 f"{type(self).__qualname__!r} object has no attribute {name!r}",
                 want=", ".join(treedefs) or "(it has no entries)",
-                fix=f"flattener = flattener.update({name}=...)",
+                fix=f"flattener.{similar[0]}  # a similar name" if similar else f"flat = flat.update({name}=...)",
                 module=self,
             )
         return self._frozen_like_this(name, self._stored(name))
@@ -168,7 +198,7 @@ class Flattener(pax.Module):
             return entry
         flags = [f"leaves_dict[{name!r}][{index}]" in frozen for index in range(len(self.leaves_dict[name]))]
         mask = jax.tree.unflatten(self.treedef_dict[name], flags)
-        return jax.tree.map(_freeze, entry, mask, is_leaf=_is_module)
+        return jax.tree.map(_freeze, entry, mask, is_leaf=is_module)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *vars(self).get("treedef_dict", ())})
@@ -181,12 +211,8 @@ def _flatten(entries: Mapping[str, Any]) -> tuple[dict[str, list[Any]], Mapping[
 
 
 def _freeze(node: Any, mask: Any) -> Any:
-    return pax.freeze_parameters(node, mask) if _is_module(node) and any(jax.tree.leaves(mask)) else node
+    return pax.freeze_parameters(node, mask) if is_module(node) and any(jax.tree.leaves(mask)) else node
 
 
 def _map_modules(func: Callable[[Any], Any], tree: Any) -> Any:
-    return jax.tree.map(lambda node: func(node) if _is_module(node) else node, tree, is_leaf=_is_module)
-
-
-def _is_module(value: Any) -> bool:
-    return isinstance(value, pax.Module)
+    return jax.tree.map(lambda node: func(node) if is_module(node) else node, tree, is_leaf=is_module)

@@ -4,10 +4,12 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import jax
+
 import pax
 from pax.errors import ArgumentError, ArgumentTypeError, MutationError
 from pax.experimental._lazy_init import create, lazy_init
-from pax.extend import describe, is_mutable, join_session
+from pax.extend import describe, frozen_paths, is_module, is_mutable, join_session
 
 T = TypeVar("T")
 
@@ -58,6 +60,8 @@ class LazyModule(pax.Module):
         """Returns the attribute of this name, which is created if there is none.
 
         Created modules may change in the call that creates them: a ``Dropout`` or ``BatchNorm`` can be called at once.
+        What a module in evaluation mode creates is in that mode, too, and what a module that is frozen as a whole
+        creates is frozen.
 
         Args:
             name: of the attribute. Any that exists is returned, whoever made it.
@@ -69,14 +73,14 @@ class LazyModule(pax.Module):
 
         Raises:
             ArgumentError: ``name`` is that of a method.
-            ArgumentTypeError: the attribute has to be created, and ``create_fn`` is not callable.
+            ArgumentTypeError: the attribute has to be created, and ``create_fn`` is not callable, or is a module.
             MutationError: the attribute has to be created, and the module is immutable.
         """
         _check_name(self, name)
         if hasattr(self, name):
             found: T = getattr(self, name)
             return found
-        if not callable(create_fn):
+        if not _is_function(create_fn):
             raise ArgumentTypeError(
                 "Expect a callable function",
                 where=f"get_or_create({name!r}, ...)",
@@ -90,12 +94,20 @@ class LazyModule(pax.Module):
                 "Cannot modify a module in immutable mode.\n"
                 "Please do this computation inside a function decorated by `pax.pure`.",
                 where=f"attribute `{name}`",
-                got=f"the first get_or_create({name!r}, ...), outside of any `pax.pure` function that got this module",
+                got=f"the first get_or_create({name!r}, ...), outside of any `pax.pure` function that got this module, "
+                "or in a JAX transformation inside of it",
                 fix="net, y = net % x  # creates all that is missing, and goes on with the returned module\n"
-                "net = net.init(x)  # the same, from the shape of x alone",
+                "net = net.init(x)  # the same, from the shape of x alone\n"
+                f"part = self.get_or_create({name!r}, ...)  # before jax.lax.scan and the like in a method, not in it",
                 module=self,
             )
-        created: T = join_session(self, create(self, name, create_fn))
+        part = create(self, name, lambda: _call(create_fn, name))
+        if not self.training:
+            part = jax.tree.map(lambda node: node.eval() if is_module(node) else node, part, is_leaf=is_module)
+        if frozen_paths(self) is True:
+            freeze = pax.freeze_parameters
+            part = jax.tree.map(lambda node: freeze(node) if is_module(node) else node, part, is_leaf=is_module)
+        created: T = join_session(self, part)
         setattr(self, name, created)
         return created
 
@@ -110,6 +122,35 @@ class LazyModule(pax.Module):
         Linear(in_dim=3, out_dim=2, with_bias=True)
         """
         return lazy_init(self, *args, **kwargs)
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and not is_module(value)  # a module is called with inputs
+
+
+def _call(create_fn: Callable[[], T], name: str) -> T:
+    try:
+        return create_fn()
+    except TypeError as error:
+        if not _takes_nothing(create_fn):
+            text = getattr(create_fn, "__name__", "create")
+            error.add_note(
+                f"get_or_create calls the function without arguments: self.get_or_create({name!r}, lambda: {text}(...))"
+            )
+        raise
+
+
+def _takes_nothing(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called without arguments, as far as that is known."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind()
+    except TypeError:
+        return False
+    return True
 
 
 def _check_name(module: LazyModule, name: Any) -> None:

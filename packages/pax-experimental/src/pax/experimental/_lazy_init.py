@@ -11,8 +11,8 @@ import jax.tree_util as jtu
 import numpy as np
 
 import pax
-from pax.errors import ArgumentError
-from pax.extend import describe, is_tracer, modules_in, mutation_session
+from pax.errors import ArgumentError, ArgumentTypeError
+from pax.extend import describe, is_module, is_tracer, modules_in, mutation_session
 
 M = TypeVar("M", bound=pax.Module)
 T = TypeVar("T")
@@ -20,6 +20,16 @@ Values = dict[tuple[Any, ...], Any]
 
 _ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
 _RECORD = "_created_parts"
+_NEEDS_VALUES = (  # Python code that asks for the value of a tracer
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+_NO_ARRAYS = (
+    "There was no array among the inputs. `init` and `lazy_init` take those of a call: arrays or, in their place, "
+    "jax.ShapeDtypeStruct((2, 8, 8, 1), jnp.float32)."
+)
 
 
 def lazy_init(module: M, *args: Any, **kwargs: Any) -> M:
@@ -39,7 +49,8 @@ def lazy_init(module: M, *args: Any, **kwargs: Any) -> M:
         The module, with the structure of the one that ``module % inputs`` returns.
 
     Raises:
-        ArgumentError: what the call creates depends on the values of the inputs.
+        ArgumentError: what the call creates depends on the values of the inputs, or the call asks for them (``if``,
+            ``int``, NumPy).
         ArgumentTypeError: ``module`` is no module, or is not callable.
 
     >>> import jax, jax.numpy as jnp, pax
@@ -54,6 +65,7 @@ def lazy_init(module: M, *args: Any, **kwargs: Any) -> M:
     └── Head
         └── Linear(in_dim=3, out_dim=2, with_bias=True)
     """
+    _check_module(module)
     leaves, structure = jtu.tree_flatten((args, kwargs))
     places = [index for index, leaf in enumerate(leaves) if isinstance(leaf, _ARRAYS)]
     # Under an outer trace nothing is computed anyway, and what is created has to belong to that trace.
@@ -68,8 +80,13 @@ def lazy_init(module: M, *args: Any, **kwargs: Any) -> M:
         for place, array in zip(places, arrays, strict=True):
             inputs[place] = array
         new_args, new_kwargs = jtu.tree_unflatten(structure, inputs)
-        with _recording(eager=eager):
-            called, _ = pax.purecall(module_in, *new_args, **new_kwargs)
+        try:
+            with _recording(eager=eager):
+                called, _ = pax.purecall(module_in, *new_args, **new_kwargs)
+        except Exception as error:
+            if not places and callable(module):
+                error.add_note(_NO_ARRAYS)
+            raise
         created = _as_created(called, module, (), root=called, allow_tracers=traced)
         found.append(created if nested else _without_records(created))
 
@@ -77,8 +94,29 @@ def lazy_init(module: M, *args: Any, **kwargs: Any) -> M:
     if traced:
         run(module, [_zeros(array) if isinstance(array, jax.ShapeDtypeStruct) else array for array in arrays])
     else:
-        jax.eval_shape(run, module, arrays)
+        try:
+            jax.eval_shape(run, module, arrays)
+        except _NEEDS_VALUES as error:
+            raise ArgumentError(
+                "The call needs the values of its inputs, which are not known here.",
+                where="lazy_init",
+                got=str(error).partition("\n")[0],
+                want="a call that depends on the shapes and dtypes of the inputs alone",
+                fix="net, y = net % x",
+                module=module,
+            ) from error
     return found[0]
+
+
+def _check_module(module: Any) -> None:
+    if not is_module(module):
+        raise ArgumentTypeError(
+            "Expecting a PAX module.",
+            where="lazy_init, argument `module`",
+            got=describe(module),
+            want="a module that is, or holds, a LazyModule",
+            fix="lazy_init(MyModule(), x)" if isinstance(module, type) else "lazy_init(net, x)",
+        )
 
 
 def _zeros(spec: jax.ShapeDtypeStruct) -> jax.Array:
@@ -161,9 +199,9 @@ def _as_created(final: Any, start: Any, path: tuple[Any, ...], *, root: Any, all
     record: _Record | None = vars(final).get(_RECORD)
     values = _content(start) if isinstance(start, pax.Module) else {}
     for name, part in (record.parts if record else {}).items():
-        whole = jtu.tree_leaves_with_path(part, is_leaf=_is_module)
+        whole = jtu.tree_leaves_with_path(part, is_leaf=is_module)
         values |= {(jtu.GetAttrKey(name), *inner): value for inner, value in whole}
-    content, structure = jtu.tree_flatten_with_path(final, is_leaf=lambda node: node is not final and _is_module(node))
+    content, structure = jtu.tree_flatten_with_path(final, is_leaf=lambda node: node is not final and is_module(node))
     return jtu.tree_unflatten(
         structure,
         [
@@ -175,11 +213,7 @@ def _as_created(final: Any, start: Any, path: tuple[Any, ...], *, root: Any, all
 
 def _content(module: pax.Module) -> Values:
     """Returns the own leaves of a module, and the nearest modules below it, by path."""
-    return dict(jtu.tree_leaves_with_path(module, is_leaf=lambda node: node is not module and _is_module(node)))
-
-
-def _is_module(value: Any) -> bool:
-    return isinstance(value, pax.Module)
+    return dict(jtu.tree_leaves_with_path(module, is_leaf=lambda node: node is not module and is_module(node)))
 
 
 def _without_records(module: M) -> M:

@@ -1,6 +1,7 @@
 """What a `jmp` loss scale does in a step: divide the gradients, and adjust itself, in its own dtype."""
 
 import dataclasses
+import math
 import operator
 from typing import Any
 
@@ -14,6 +15,7 @@ from pax.extend import describe, is_tracer
 
 # Dividing by a number is compiled as multiplying by its inverse, and processors may take a subnormal inverse for zero.
 _LARGEST = 2.0**126
+_SMALLEST = 2.0**-126
 
 _finfo: Any = jnp.finfo  # not typed
 _iinfo: Any = jnp.iinfo
@@ -43,6 +45,7 @@ def check_loss_scale(loss_scale: Any, where: str) -> None:
             fix=f"loss_scale = {_MAKE}",
         )
     _check_scalar(loss_scale.loss_scale, "loss_scale", where)
+    _check_range(loss_scale, where)
     if isinstance(loss_scale, jmp.DynamicLossScale):
         _check_dynamic(loss_scale, where)
 
@@ -59,6 +62,25 @@ def _check_scalar(value: Any, name: str, where: str) -> None:
     if shape != ():
         raise ArgumentError(
             f"Expecting a scalar for `{name}` of a loss scale.", where=where, got=describe(value), want=f"{dtype}[]"
+        )
+
+
+def _check_range(loss_scale: Any, where: str) -> None:
+    """Checks the number itself, unless it is traced: with an infinite one, every step would be left out."""
+    scale = loss_scale.loss_scale
+    if is_tracer(scale):
+        return
+    number = float(scale)
+    if not 0 < number < math.inf:
+        dtype = jnp.result_type(scale)
+        fix = _MAKE if isinstance(loss_scale, jmp.DynamicLossScale) else "jmp.StaticLossScale(2**15)"
+        limit = f"; the largest number of {dtype} is {float(_finfo(dtype).max):g}" if number == math.inf else ""
+        raise ArgumentError(
+            "Expecting a loss scale that is finite and above zero.",
+            where=where,
+            got=f"{number} ({dtype})",
+            want=f"0 < loss_scale < inf{limit}",
+            fix=f"loss_scale = {fix}",
         )
 
 
@@ -101,7 +123,7 @@ def minimum_of(loss_scale: Any, value: ArrayLike | None, where: str) -> Any:
 
     Raises:
         ArgumentTypeError: the limit is no real number.
-        ArgumentError: it is no scalar, not above zero, or infinite in the dtype of the loss scale.
+        ArgumentError: it is no scalar, not above zero, or zero or infinite in the dtype of the loss scale.
     """
     minimum: Any = loss_scale.min_loss_scale if value is None else value
     where = f"{where}, `min_loss_scale`"
@@ -110,12 +132,15 @@ def minimum_of(loss_scale: Any, value: ArrayLike | None, where: str) -> Any:
     if is_tracer(minimum):
         return jnp.asarray(minimum, dtype)
     number, limit = float(minimum), float(_finfo(dtype).max)
-    if not 0 < number <= limit:
+    # What rounds to zero in the dtype would end the training: gradients cannot be divided by zero. Subnormal numbers of
+    # float32 are zero in compiled programs.
+    least = max(float(_finfo(dtype).smallest_subnormal), _SMALLEST)
+    if not least <= number <= limit:
         raise ArgumentError(
             "Expecting a smallest loss scale above zero that its dtype can hold.",
             where=where,
             got=repr(number),
-            want=f"at most {limit:g} for a loss scale of {dtype}",
+            want=f"from {least:g} to {limit:g} for a loss scale of {dtype}",
         )
     return number
 
@@ -172,7 +197,9 @@ def adjust(loss_scale: Any, is_finite: jax.Array, minimum: Any) -> Any:
     fits = jnp.asarray(scale, _at_least_float32(scale.dtype)) <= largest / factor
     larger = jnp.where(fits & jnp.isfinite(scale * factor), scale * factor, scale)
     kept_or_larger = jnp.where(counter == period - 1, larger, scale)
-    smaller = jnp.maximum(scale / factor, minimum)
+    # Half of infinity is infinity: a traced scale that is too large for its dtype would never come down.
+    finite = jnp.where(jnp.isinf(scale), 2.0 ** (_finfo(scale.dtype).maxexp - 1), scale)
+    smaller = jnp.maximum(finite / factor, minimum)
     return dataclasses.replace(
         loss_scale,
         loss_scale=jnp.where(is_finite, kept_or_larger, smaller),

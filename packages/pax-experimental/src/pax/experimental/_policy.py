@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+import jax
 import jax.tree_util as jtu
 import jmp
 
 import pax
 from pax.errors import ArgumentError, ArgumentTypeError, SelectorError
+from pax.experimental._flattener import Flattener
 from pax.experimental._policy_arrays import POLICY, map_own
 from pax.experimental._policy_casts import (
     Names,
@@ -15,14 +17,15 @@ from pax.experimental._policy_casts import (
     dtypes_of,
     is_array,
     is_floating,
-    is_module,
     policy_letters,
     policy_names,
 )
 from pax.experimental._policy_class import policy_class, without_policy
-from pax.extend import Selector, describe, select, with_class
+from pax.extend import Selector, describe, is_module, select, with_class
 
 M = TypeVar("M", bound=pax.Module)
+
+_UNWRAP_ALL = 'module.apply(lambda m: pax.unwrap_mp_policy(m) if hasattr(m, "mp_policy") else m)  # for all below'
 
 
 def apply_mp_policy(module: M, mp_policy: jmp.Policy | str, where: Selector = None) -> M:
@@ -52,7 +55,7 @@ def apply_mp_policy(module: M, mp_policy: jmp.Policy | str, where: Selector = No
             of leaves, as `pax.filter` takes it: the policy is given to every module that has a selected floating array
             of its own, and holds for all of that module. Modules without floating arrays of their own (activations,
             pooling, containers) get none: they compute in the dtype they are given. Neither do a `pax.StateModule`,
-            such as the running averages of a batch norm, whose numbers are accumulated.
+            such as the running averages of a batch norm, whose numbers are accumulated, and a `Flattener`.
 
     Returns:
         A new module; an instance of the same class, whose ``repr`` ends with three letters for the dtypes of
@@ -60,7 +63,8 @@ def apply_mp_policy(module: M, mp_policy: jmp.Policy | str, where: Selector = No
 
     Raises:
         ArgumentTypeError: ``module`` is no module, or ``mp_policy`` is no policy.
-        ArgumentError: a module has a policy already, or a dtype is not floating.
+        ArgumentError: a module has a policy already, or a dtype is not floating; or ``module`` is a `Flattener`, whose
+            entries can have policies.
         SelectorError: ``where`` selects no module.
 
     Example:
@@ -80,6 +84,16 @@ def apply_mp_policy(module: M, mp_policy: jmp.Policy | str, where: Selector = No
         Micikevicius et al., "Mixed Precision Training", 2017, https://arxiv.org/abs/1710.03740.
     """
     _require_module(module, "apply_mp_policy")
+    if isinstance(module, Flattener):
+        entry = next(iter(module.treedef_dict), "model")
+        raise ArgumentError(
+            "A flattener computes nothing, so it cannot have a mixed-precision policy: its entries can.",
+            where="pax.apply_mp_policy",
+            got="a Flattener",
+            want="the module that is stored in it",
+            fix=f"flattener.update({entry}=pax.apply_mp_policy(flattener.{entry}, policy))",
+            module=module,
+        )
     names = policy_names(mp_policy, where="pax.apply_mp_policy")
     if where is None:
         _require_no_policy(module, "")
@@ -125,7 +139,7 @@ def unwrap_mp_policy(module: M) -> M:
             where="pax.unwrap_mp_policy",
             got="a module without a policy",
             want="what pax.apply_mp_policy has returned",
-            fix='module.apply(lambda m: pax.unwrap_mp_policy(m) if hasattr(m, "mp_policy") else m)  # for all below',
+            fix=_UNWRAP_ALL,
             module=module,
         )
     new: M = with_class(module, cls, **{POLICY: ...})
@@ -134,8 +148,14 @@ def unwrap_mp_policy(module: M) -> M:
 
 def _with_policy(module: Any, names: Names) -> Any:
     dtype = dtypes_of(names).param
-    stored = map_own(lambda leaf: cast_array(leaf, dtype) if is_array(leaf) else leaf, module)
+    stored = map_own(lambda leaf: _stored(leaf, dtype), module)
     return with_class(stored, policy_class(type(module)), **{POLICY: names})
+
+
+def _stored(leaf: Any, dtype: Any) -> Any:
+    if isinstance(leaf, jax.ShapeDtypeStruct):  # of a module that `jax.eval_shape` has returned
+        return leaf.update(dtype=dtype) if is_floating(leaf.dtype) else leaf
+    return cast_array(leaf, dtype) if is_array(leaf) else leaf
 
 
 class _Chosen:
@@ -161,11 +181,11 @@ class _Chosen:
             if is_module(node):
                 changed.append(self.visit(node, path + key))
             else:
-                floating = is_array(node) and is_floating(node.dtype)
+                floating = (is_array(node) or isinstance(node, jax.ShapeDtypeStruct)) and is_floating(node.dtype)
                 wanted = (next(self._flags) and floating) or wanted
                 changed.append(node)
         new = jtu.tree_unflatten(structure, changed)
-        if not wanted or isinstance(module, pax.StateModule):
+        if not wanted or isinstance(module, pax.StateModule | Flattener):
             return new
         self.found = True
         _require_no_policy(module, jtu.keystr(path))
@@ -189,6 +209,7 @@ def _require_no_policy(module: Any, path: str) -> None:
             "Call `pax.unwrap_mp_policy(...)` to remove the policy first.",
             where="pax.apply_mp_policy",
             got=f"a module with the policy {policy_letters(getattr(module, POLICY))}",
+            fix=_UNWRAP_ALL,
             module=module,
             path=path.removeprefix(".") or None,
         )

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax.tree_util as jtu
 
-from pax.experimental._policy_casts import Dtypes, cast_array, is_array, is_module
-from pax.extend import modules_in, with_class
+from pax.experimental._policy_casts import Dtypes, cast_array, is_array, is_same_tree, map_leaves
+from pax.extend import is_module, modules_in, with_class
 
 POLICY = "_mp_policy"
 """The static attribute that holds the names of the dtypes."""
@@ -35,7 +35,7 @@ class OwnArrays:
         self._module = module
         self._dtypes = dtypes
         self.attributes: dict[str, Any] = {}
-        self._containers: dict[str, tuple[list[Any], Any]] = {}
+        self._containers: dict[str, Any] = {}  # as the twin has them before the call
         # By the id of the cast array, which is kept alive with the original.
         self._originals: dict[int, tuple[Any, Any]] = {}
         attributes = vars(module)
@@ -62,10 +62,9 @@ class OwnArrays:
 
     def _open(self, name: str, value: Any) -> None:
         """Gives the twin a container of its own, so that changes in place are noticed."""
-        leaves, structure = jtu.tree_flatten(value, is_leaf=is_module)
-        leaves = [self._cast(leaf) for leaf in leaves]
-        self._containers[name] = leaves, structure
-        self.attributes[name] = jtu.tree_unflatten(structure, leaves)
+        container = map_leaves(self._cast, value)
+        self._containers[name] = map_leaves(lambda leaf: leaf, container)
+        self.attributes[name] = container
 
     def copy_back(self, twin: Any, before: dict[str, Any]) -> None:
         """Sets on the module what the method has changed: new arrays in parameter dtype, others as they were.
@@ -80,7 +79,8 @@ class OwnArrays:
         after = vars(twin)
         for name, value in after.items():
             if name in before:
-                if value is before[name] and (name not in self._containers or not self._has_changed(name, value)):
+                is_open = name in self._containers
+                if value is before[name] and (not is_open or is_same_tree(self._containers[name], value)):
                     continue
             elif isinstance(getattr(type(twin), name, None), functools.cached_property):
                 continue
@@ -89,16 +89,11 @@ class OwnArrays:
             if name not in after:
                 delattr(self._module, name)
 
-    def _has_changed(self, name: str, container: Any) -> bool:
-        old, structure = self._containers[name]
-        leaves, new_structure = jtu.tree_flatten(container, is_leaf=is_module)
-        return structure != new_structure or any(a is not b for a, b in zip(old, leaves, strict=True))
-
     def _restore(self, twin: Any, value: Any) -> Any:
         def restore(leaf: Any) -> Any:
             return self._as_parameter(leaf) if is_array(leaf) else self.from_twin(twin, leaf)
 
-        return jtu.tree_map(restore, value, is_leaf=is_module)
+        return map_leaves(restore, value)
 
     def _as_parameter(self, array: Any) -> Any:
         known = self._originals.get(id(array))

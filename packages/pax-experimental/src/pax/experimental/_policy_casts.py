@@ -12,7 +12,7 @@ import numpy as np
 
 import pax
 from pax.errors import ArgumentError, ArgumentTypeError
-from pax.extend import describe, is_tracer
+from pax.extend import describe, is_module, is_tracer
 
 Names = tuple[str, str, str]
 """The names of the dtypes of parameters, computation and output. Equal policies have equal names."""
@@ -48,7 +48,12 @@ def policy_names(policy: Any, *, where: str) -> Names:
             policy = jmp.get_policy(policy)
         except ValueError as error:
             raise ArgumentError(
-                "This text is no mixed-precision policy.", where=where, got=repr(policy), want=_WANT, why=str(error)
+                "This text is no mixed-precision policy.",
+                where=where,
+                got=repr(policy),
+                want=_WANT,
+                fix='mp_policy = "p=f32,c=f16,o=f32"  # the dtypes of parameters, computation and output',
+                why=str(error),
             ) from error
     if not isinstance(policy, jmp.Policy):
         raise ArgumentTypeError(
@@ -152,14 +157,46 @@ def cast(value: Any, dtype: Any, other: Callable[[Any], Any] | None = None) -> A
         return value if _are_same(values, value.values()) else dict(zip(value, values, strict=True))
     if isinstance(value, pax.Module) or jtu.all_leaves((value,)):
         return value if other is None else other(value)
-    children, structure = jtu.tree_flatten(value, is_leaf=lambda node: node is not value)
+    children, structure = _one_level(value)
     items = [cast(child, dtype, other) for child in children]
     return value if _are_same(items, children) else jtu.tree_unflatten(structure, items)
 
 
-def is_module(value: Any) -> bool:
-    """Whether ``value`` is a module."""
-    return isinstance(value, pax.Module)
+def map_leaves(func: Callable[[Any], Any], value: Any) -> Any:
+    """Applies a function to what is no container, modules included, in new containers.
+
+    Unlike ``jax.tree.map`` this keeps the order of dictionaries: it decides in which order a method goes through a
+    static one, of functions for example.
+    """
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return kind([map_leaves(func, item) for item in value])
+    if kind is dict:
+        return {key: map_leaves(func, item) for key, item in value.items()}
+    if kind in _ATOMS or is_array(value) or is_module(value) or jtu.all_leaves((value,)):
+        return func(value)
+    children, structure = _one_level(value)
+    return jtu.tree_unflatten(structure, [map_leaves(func, child) for child in children])
+
+
+def is_same_tree(one: Any, other: Any) -> bool:
+    """Whether two values are equal containers, dictionaries in the same order, of the very same leaves and modules."""
+    kind = type(one)
+    if kind is not type(other):
+        return False
+    if kind is dict and list(one) != list(other):
+        return False
+    if kind is dict or kind is list or kind is tuple:
+        ones, others = (one.values(), other.values()) if kind is dict else (one, other)
+        return len(one) == len(other) and all(map(is_same_tree, ones, others))
+    if kind in _ATOMS or is_array(one) or is_module(one) or jtu.all_leaves((one,)):
+        return one is other
+    (children, structure), (others, other_structure) = _one_level(one), _one_level(other)
+    return bool(structure == other_structure) and all(map(is_same_tree, children, others))
+
+
+def _one_level(value: Any) -> tuple[list[Any], Any]:
+    return jtu.tree_flatten(value, is_leaf=lambda node: node is not value)
 
 
 def _are_same(items: Any, others: Any) -> bool:

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 import opax
 import pax
-from pax.errors import ArgumentTypeError, StructureError
+from pax.errors import ArgumentTypeError, PaxError, StructureError
 from pax.experimental._loss_scale import adjust, all_finite, check_loss_scale, minimum_of, unscale
 from pax.extend import describe
 
@@ -106,14 +106,24 @@ def apply_scaled_gradients(
         _check_previous(model, previous_model)
     gradients = unscale(loss_scale, grads.parameters())
     if not isinstance(loss_scale, jmp.DynamicLossScale):
-        return *opax.apply_gradients(model, optimizer, gradients), loss_scale
+        return *_step(model, optimizer, gradients), loss_scale
     minimum = minimum_of(loss_scale, min_loss_scale, _WHERE)
     is_finite = all_finite(gradients)
-    new_model, new_optimizer = opax.apply_gradients(model, optimizer, gradients, all_finite=is_finite)
+    new_model, new_optimizer = _step(model, optimizer, gradients, all_finite=is_finite)
     if previous_model is not None:
         restored = previous_model.update_parameters(new_model.parameters())
         new_model = jax.tree.map(lambda a, b: a if a is b else jnp.where(is_finite, a, b), new_model, restored)
     return new_model, new_optimizer, adjust(loss_scale, is_finite, minimum)
+
+
+def _step(model: Any, optimizer: Any, gradients: Any, **options: Any) -> Any:
+    """Calls `opax.apply_gradients`, with errors that name the function that the user called."""
+    try:
+        return opax.apply_gradients(model, optimizer, gradients, **options)
+    except PaxError as error:
+        if error.where is not None and error.where.startswith("apply_gradients"):
+            error.where = f"{_WHERE}{error.where.removeprefix('apply_gradients')}"
+        raise
 
 
 def _check(model: Any, optimizer: Any, grads: Any) -> None:
@@ -134,11 +144,12 @@ def _check(model: Any, optimizer: Any, grads: Any) -> None:
             "optimizer = opax.from_optax(transformation)(model.parameters())",
         )
     if type(grads) is not type(model):
+        got, want = describe(grads), describe(model)
         raise StructureError(
             "Expecting gradients of the class of the model.",
             where=f"{_WHERE}, `grads`",
-            got=describe(grads),
-            want=describe(model),
+            got=got if got != want else repr(grads),  # one of two classes of the same name has a policy
+            want=want if got != want else repr(model),
             fix="grads = pax.grad(loss_fn)(model, ...)",
         )
 

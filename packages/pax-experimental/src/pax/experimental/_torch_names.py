@@ -11,7 +11,8 @@ from pax.extend import describe
 TorchNames = Mapping[str, str | None]
 """Pattern of paths in the module -> name in PyTorch. See :func:`pax.experimental.load_torch_weights`."""
 
-_NUMBER = re.compile(r"\{(\d+)([+-]\d+)?\}")
+_NUMBER = re.compile(r"\{(\d+)(?:\*(\d+))?([+-]\d+)?\}")
+"""`{0*3+1}`: the number of the star, a factor, and what is added."""
 
 _TRANSPARENT: tuple[tuple[type[pax.Module], str], ...] = ((pax.nn.Sequential, "modules"), (pax.nn.Remat, "module"))
 """Attributes that PyTorch's names do not show: `modules[0]` of a `Sequential` is `0` there."""
@@ -25,7 +26,7 @@ class NameMap:
 
     Raises:
         ArgumentTypeError: it is no dictionary of texts.
-        ArgumentError: a name counts more stars than its pattern has, or a pattern has `**`.
+        ArgumentError: a name is malformed or counts more stars than its pattern has, or a pattern has `**`.
     """
 
     def __init__(self, names: TorchNames | None) -> None:
@@ -38,18 +39,22 @@ class NameMap:
             )
         self._entries = [(pattern, _parse(pattern, name), name) for pattern, name in (names or {}).items()]
         self._unused = {pattern: None for pattern, _, _ in self._entries}
+        self._prefix = next((name for _, segments, name in self._entries if not segments), None) or ""
 
     def find(self, path: tuple[str, ...], default: str | None) -> str | None:
         """Returns the name of the node at ``path``: that of the first pattern that matches all of it, or the default.
 
+        The name of the root is in front of all others; the default has it already.
+
         Raises:
-            ArgumentError: a number is to be added to what is none.
+            ArgumentError: it is to be computed from what is no number, or the result is negative.
         """
         for pattern, segments, name in self._entries:
             stars = _match(segments, path)
             if stars is not None:
                 self._unused.pop(pattern, None)
-                return None if name is None else _fill_in(name, stars, pattern)
+                filled = None if name is None else _fill_in(name, stars, pattern)
+                return join(self._prefix, filled) if filled and segments else self._prefix if filled == "" else filled
         return default
 
     def names_parts_of(self, path: tuple[str, ...]) -> bool:
@@ -111,6 +116,14 @@ def _parse(pattern: Any, name: Any) -> tuple[str, ...]:
             want=f"{{0}} to {{{stars - 1}}}" if wrong and stars else "stars, and {0} for what the first stands for",
             fix='names={"blocks/*/conv": "layer{0}.conv"}',
         )
+    rest = _NUMBER.sub("0", name or "")
+    if "{" in rest or "}" in rest or (rest and "" in rest.split(".")):
+        raise ArgumentError(
+            f"The name `{name}` is malformed.",
+            got=f"{pattern!r}: {name!r}",
+            want="segments with dots between them; in braces the number of a star, also with a factor and a summand",
+            fix='names={"blocks/*/conv": "layer{0+1}.conv", "convs/*": "features.{0*3}"}',
+        )
     return segments
 
 
@@ -130,14 +143,22 @@ def _match(segments: tuple[str, ...], path: tuple[str, ...]) -> list[str] | None
 def _fill_in(name: str, stars: list[str], pattern: str) -> str:
     def text(found: re.Match[str]) -> str:
         star = stars[int(found[1])]
-        if found[2] is None:
+        if found[2] is None and found[3] is None:
             return star
         if not star.isdecimal():
             raise ArgumentError(
-                f"`{found[0]}` adds to a star that stands for no number.",
+                f"`{found[0]}` computes with a star that stands for no number.",
                 got=f"{pattern!r}: {name!r}, where the star is {star!r}",
                 want=f"{{{found[1]}}}, or a star for the positions in a list or tuple",
             )
-        return str(int(star) + int(found[2]))
+        number = int(star) * int(found[2] or 1) + int(found[3] or 0)
+        if number < 0:
+            raise ArgumentError(
+                f"`{found[0]}` gives a negative number.",
+                got=f"{pattern!r}: {name!r}, where the star is {star!r}",
+                want="0 or more",
+                fix='names={"blocks/0": "stem", "blocks/*": "layer{0-1}"}  # the first pattern that matches counts',
+            )
+        return str(number)
 
     return _NUMBER.sub(text, name)

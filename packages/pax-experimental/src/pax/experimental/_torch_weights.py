@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import pax
-from pax.errors import ArgumentError, ArgumentTypeError, StateDictError
+from pax.errors import ArgumentError, ArgumentTypeError, SelectorError, StateDictError
+from pax.experimental._torch_hints import fix_for
 from pax.experimental._torch_links import Leaves, find_links
 from pax.experimental._torch_names import TorchNames
 from pax.experimental._torch_stacks import restacked, unstacked
@@ -51,7 +52,8 @@ def load_torch_weights(
     """Returns a module with the weights of a PyTorch model.
 
     ``names`` says what PyTorch calls the parts of the module. Each entry is a pattern of paths here, with a slash
-    between segments and stars for some of them, and a name there, where ``{0}`` is what the first star stands for::
+    between segments and stars for some of them, and a name there, where ``{0}`` is what the first star stands for, and
+    ``{0+1}``, ``{0*3}`` or ``{0*3+1}`` what is computed from it::
 
         net = load_torch_weights(
             pax.nets.ResNet18(3, 1000),
@@ -70,8 +72,11 @@ def load_torch_weights(
     * What no pattern names is called as it is here, behind the name of what it is in: ``fc1``, ``blocks.0.norm``. The
       layers of a :class:`pax.nn.Sequential` are ``0``, ``1``, …, as in PyTorch. The blocks of a :class:`pax.nn.Stack`
       and the members of a :class:`pax.nn.Ensemble` are named like the modules of a list.
-    * A pattern can name modules, lists, and single arrays. The pattern ``""`` names the module itself: with
-      ``{"": "model"}`` all names start with ``model.``.
+    * A pattern can name modules, lists, and single arrays. The pattern ``""`` names the module itself, and its name is
+      put in front of all others: with ``{"": "module", "head": "fc"}`` the head is ``module.fc``. (The names of
+      other parts, of ``blocks`` for example, are not put in front of a name that a pattern gives.)
+    * ``{"convs/*": "features.{0*3}"}`` is for PyTorch's ``Sequential`` with two layers without arrays behind each
+      convolution: ``features.0``, ``features.3``, ``features.6``.
     * A name with a star has the names of the arrays there: ``{"rnn/cell": "lstm.*_l0"}`` for ``lstm.weight_ih_l0``.
     * The name ``None`` says that PyTorch does not have this part. The module keeps what it has.
 
@@ -87,12 +92,20 @@ def load_torch_weights(
     Equal weights make equal models only if the layers compute the same: compare ``eps``, ``padding`` and activations,
     and the outputs of both models.
 
+    A ``Linear`` behind flattened images needs care. PyTorch flattens channels first, and a model of PAX, where channels
+    are last, has the same number of features in another order: all shapes agree, and the outputs are wrong. Bring the
+    channels to the front before you flatten, in the PAX model::
+
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # as torch.flatten(x, 1) of N, C, H, W
+        x = self.fc(x)
+
     Args:
         module: a module; it is not changed. A result of ``jax.eval_shape`` will do if PyTorch has all of its arrays.
         state_dict: arrays by name: NumPy arrays, or PyTorch's tensors, on any device. This function does not need
             PyTorch itself.
         names: PyTorch's names by patterns of paths. The first pattern that matches a node names it.
-        ignore: patterns of names in ``state_dict`` that have no place in the module: ``"*.attn.mask"``.
+        ignore: patterns of names in ``state_dict`` that have no place in the module: ``"*.attn.mask"``. Each has to
+            match something.
         strict: load all or nothing. If false, load what fits, and keep the module's own arrays elsewhere.
 
     Returns:
@@ -103,7 +116,7 @@ def load_torch_weights(
         ArgumentTypeError: ``module`` is not a module, ``state_dict`` or ``names`` no dictionary.
         ArgumentError: a name of ``names`` is malformed, two arrays get the same name, or PyTorch has no layer like one
             of the module, for example :class:`pax.nn.GRU`.
-        SelectorError: a pattern matches nothing.
+        SelectorError: a pattern of ``names`` or ``ignore`` matches nothing.
         StateDictError: arrays are missing, unexpected, or of another shape or kind. All of them are listed.
 
     Example:
@@ -125,6 +138,7 @@ def load_torch_weights(
             fix="load_torch_weights(module, torch_model.state_dict())",
         )
     patterns = [ignore] if isinstance(ignore, str) else [*ignore]
+    _check_all_match(patterns, state_dict)
     rest = {name: value for name, value in state_dict.items() if not _is_ignored(name, patterns)}
     blocks_apart = unstacked(module)
     links, leaves = find_links(blocks_apart, names)
@@ -159,7 +173,7 @@ def load_torch_weights(
             module=module,
             got="\n".join(f"{name}: {why}" for name, why in problems.items()),
             want="the names and shapes of pax.experimental.to_torch_weights(module, names)",
-            fix="name the parts by `names`, leave out by `ignore`, or load what fits with strict=False",
+            fix=fix_for(state_dict, names, [name for name, why in problems.items() if why.startswith("missing")]),
         )
     arrays = [new.get(place, leaf) for place, leaf in leaves.items()]
     loaded_module = restacked(jax.tree.unflatten(jax.tree.structure(blocks_apart), arrays), module)
@@ -220,6 +234,18 @@ def _check_module(module: Any, where: str) -> None:
             where=f"pax.experimental.{where}, argument `module`",
             got=describe(module),
             want="an instance of pax.Module",
+        )
+
+
+def _check_all_match(patterns: Sequence[str], names: Mapping[str, Any]) -> None:
+    unused = [pattern for pattern in patterns if not any(fnmatch.fnmatchcase(name, pattern) for name in names)]
+    if unused:
+        raise SelectorError(
+            "A pattern of `ignore` matches nothing.",
+            where="pax.experimental.load_torch_weights",
+            got=", ".join(map(repr, unused)),
+            want="patterns of names in `state_dict`",
+            fix='ignore=["*.attn.mask"]  # a star stands for any text, also with dots in it',
         )
 
 

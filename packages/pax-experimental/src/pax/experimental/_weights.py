@@ -6,8 +6,9 @@ from typing import Any, Literal, TypeVar, overload
 import jax.tree_util as jtu
 
 import pax
-from pax.errors import ArgumentTypeError
-from pax.extend import describe
+from pax.errors import ArgumentTypeError, StateDictError
+from pax.experimental._lazy import LazyModule
+from pax.extend import describe, modules_in
 
 M = TypeVar("M", bound=pax.Module)
 
@@ -41,6 +42,29 @@ def save_weights_to_dict(module: pax.Module) -> dict[str, Any]:
         >>> weights = save_weights_to_dict(net)
         >>> jax.tree.map(lambda array: array.shape, weights["modules"], is_leaf=lambda x: hasattr(x, "shape"))
         ({'bias': (2,), 'weight': (1, 2)}, {}, {'bias': (3,), 'weight': (2, 3)})
+
+        A file has the arrays by their paths. (``pickle.dumps(jax.device_get(weights))`` does without the paths, but
+        only load pickles that you trust.)
+
+        >>> import functools, io
+        >>> import numpy as np
+        >>> path_text = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+        >>> file = io.BytesIO()  # or "net.npz"
+        >>> np.savez(file, **{path_text(path): array for path, array in jax.tree_util.tree_leaves_with_path(weights)})
+
+        The way back needs a module of the same structure.
+
+        >>> other = pax.nn.Sequential(pax.nn.Linear(1, 2), jax.nn.relu, pax.nn.Linear(2, 3))
+        >>> _ = file.seek(0)  # not for a path
+        >>> with np.load(file) as arrays:
+        ...     print(arrays.files)
+        ...     weights = jax.tree_util.tree_map_with_path(
+        ...         lambda path, _: arrays[path_text(path)], save_weights_to_dict(other)
+        ...     )
+        ['modules/0/bias', 'modules/0/weight', 'modules/2/bias', 'modules/2/weight']
+        >>> other = load_weights_from_dict(other, weights)
+        >>> bool((other[2].weight == net[2].weight).all())
+        True
     """
     return _as_module(module, "save_weights_to_dict").state_dict()
 
@@ -97,7 +121,29 @@ def load_weights_from_dict(module: M, state_dict: dict[str, Any], *, strict: boo
             del skipped[path]
     if not strict:
         return new, skipped
-    return module.load_state_dict(state_dict) if skipped else new  # the first raises
+    if skipped:
+        _raise_for(module, state_dict, skipped)
+    return new
+
+
+def _raise_for(module: pax.Module, state_dict: dict[str, Any], skipped: dict[str, str]) -> None:
+    """Raises the error of ``load_state_dict``, with the advice for this function."""
+    fix = "compare it with save_weights_to_dict(net), or load what fits by load_weights_from_dict(..., strict=False)"
+    is_unexpected = any(why.startswith("unexpected") for why in skipped.values())
+    if is_unexpected and any(isinstance(found, LazyModule) for found in modules_in(module)):
+        function = "net.init(x)" if isinstance(module, LazyModule) else "pax.experimental.lazy_init(net, x)"
+        fix = f"net = {function}  # first, where parts of a LazyModule have not been created yet\n{fix}"
+    try:
+        module.load_state_dict(state_dict)
+    except StateDictError as error:
+        raise StateDictError(
+            error.headline,
+            where="pax.experimental.load_weights_from_dict",
+            got=error.got,
+            want="a dictionary with the names, shapes and kinds of save_weights_to_dict(net)",
+            fix=fix,
+            module=module,
+        ) from None
 
 
 def _unused(module: pax.Module) -> list[str]:
