@@ -101,7 +101,7 @@ def policy_letters(names: Names) -> str:
 
 def dtypes_of(names: Names) -> Dtypes:
     """Returns the dtypes of a policy as JAX has them at present: float64 is float32 unless 64 bits are enabled."""
-    return _dtypes_of(names, bool(jax.config.jax_enable_x64) if "float64" in names else False)
+    return _dtypes_of(names, bool(jax.config.read("jax_enable_x64")) if "float64" in names else False)
 
 
 @functools.cache
