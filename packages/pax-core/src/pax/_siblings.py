@@ -12,6 +12,9 @@ from types import ModuleType
 # Sub-package of `pax` -> the distribution that ships it, and the sub-package that is there if any of it is.
 _SUBPACKAGES = {"nn": ("pax-nn", "nn"), "nets": ("pax-nn", "nn"), "experimental": ("pax-experimental", "experimental")}
 
+# What has to be there for a sub-package to work: pip installs it all, but may uninstall a part of it.
+_NEEDED_BY = {"nn": ("pax.nn",), "nets": ("pax.nets",), "experimental": ("pax.experimental", "pax.nn", "opax")}
+
 # Names of `pax.nn` that are names of `pax`, for the error when it is absent. All else in `pax.nn.__all__` is, too.
 _NN_NAMES = frozenset(
     "AdaptiveAvgPool1D AdaptiveAvgPool2D AdaptiveMaxPool1D AdaptiveMaxPool2D AvgPool1D AvgPool2D AvgPool3D "
@@ -41,19 +44,19 @@ def find_sibling_name(name: str) -> object:
         ModuleNotFoundError: the same, under `from pax import name`, which would hide the text of an AttributeError.
     """
     subpackage = name if name in _SUBPACKAGES else "experimental" if name in _EXPERIMENTAL_NAMES else "nn"
-    if name == subpackage and _is_installed(f"pax.{name}"):
+    if name == subpackage and _is_there(name):
         return import_module(f"pax.{name}")
     if not name.startswith("_") and name in _listed(subpackage):
         return getattr(import_module(f"pax.{subpackage}"), name)
     distribution, anchor = _SUBPACKAGES[subpackage]
-    if name in _SUBPACKAGES.keys() | _NN_NAMES | _EXPERIMENTAL_NAMES and not _is_installed(f"pax.{anchor}"):
+    if name in _SUBPACKAGES.keys() | _NN_NAMES | _EXPERIMENTAL_NAMES and not _is_there(anchor):
         raise _absent(name, distribution)
     raise AttributeError(f"module 'pax' has no attribute {name!r}", name=name, obj=sys.modules["pax"])
 
 
 def sibling_names() -> set[str]:
     """The names that `find_sibling_name` finds at present."""
-    subpackages = {name for name in _SUBPACKAGES if _is_installed(f"pax.{name}")}
+    subpackages = {name for name in _SUBPACKAGES if _is_there(name)}
     return subpackages | _listed("nn") | (_listed("experimental") & _EXPERIMENTAL_NAMES)
 
 
@@ -75,6 +78,10 @@ def import_opax(needed_by: str) -> ModuleType:
     return import_module("opax")
 
 
+def _is_there(subpackage: str) -> bool:
+    return all(map(_is_installed, _NEEDED_BY[subpackage]))
+
+
 def _is_installed(module: str) -> bool:
     spec = find_spec(module)
     # A directory without `__init__.py` is what an uninstallation may leave behind.
@@ -82,7 +89,7 @@ def _is_installed(module: str) -> bool:
 
 
 def _listed(subpackage: str) -> set[str]:
-    if not _is_installed(f"pax.{subpackage}"):
+    if not _is_there(subpackage):
         return set()
     # No `__all__`: the sub-package is being imported at this moment.
     return set(getattr(import_module(f"pax.{subpackage}"), "__all__", ()))
