@@ -156,3 +156,11 @@ def test_what_an_uninstallation_leaves_behind_counts_as_absent(tmp_path: Path) -
         f"import sys\nsys.path.append({str(tmp_path)!r})\nimport pax\nprint(hasattr(pax, 'nn'), hasattr(pax, 'Linear'))"
     )
     assert _run(code, "pax-core") == "False False\n"
+
+
+def test_a_package_without_one_that_it_needs_counts_as_absent() -> None:
+    answers = json.loads(_run(_QUESTIONS, "pax-core", "pax-optim", "pax-experimental"))
+    assert "apply_mp_policy" not in answers["dir"]
+    kind, text = answers["attributes"]["apply_mp_policy"]
+    assert kind == "AttributeError"
+    assert text.endswith("pip install pax-experimental")
