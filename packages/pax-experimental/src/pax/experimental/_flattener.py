@@ -8,6 +8,7 @@ import jax
 
 import pax
 from pax.errors import ArgumentError, ArgumentTypeError, AttributeNameError, MutationError, UnsupportedModuleError
+from pax.experimental._module_trees import map_modules
 from pax.experimental._treedefs import intern_treedefs
 from pax.extend import describe, frozen_paths, is_module
 
@@ -172,7 +173,7 @@ class Flattener(pax.Module):
             )
 
     def _map_modules(self, func: Callable[[Any], Any]) -> Self:
-        return self.update(**{name: _map_modules(func, self._stored(name)) for name in self.treedef_dict})
+        return self.update(**{name: map_modules(func, self._stored(name)) for name in self.treedef_dict})
 
     def _stored(self, name: str) -> Any:
         return jax.tree.unflatten(self.treedef_dict[name], self.leaves_dict[name])
@@ -193,7 +194,7 @@ class Flattener(pax.Module):
         """Returns an entry in which the modules are frozen where the stored leaves are."""
         frozen = frozen_paths(self)
         if frozen is True:
-            return _map_modules(pax.freeze_parameters, entry)
+            return map_modules(pax.freeze_parameters, entry)
         if not frozen:
             return entry
         flags = [f"leaves_dict[{name!r}][{index}]" in frozen for index in range(len(self.leaves_dict[name]))]
@@ -212,7 +213,3 @@ def _flatten(entries: Mapping[str, Any]) -> tuple[dict[str, list[Any]], Mapping[
 
 def _freeze(node: Any, mask: Any) -> Any:
     return pax.freeze_parameters(node, mask) if is_module(node) and any(jax.tree.leaves(mask)) else node
-
-
-def _map_modules(func: Callable[[Any], Any], tree: Any) -> Any:
-    return jax.tree.map(lambda node: func(node) if is_module(node) else node, tree, is_leaf=is_module)

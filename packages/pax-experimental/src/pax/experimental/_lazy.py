@@ -4,11 +4,10 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import jax
-
 import pax
 from pax.errors import ArgumentError, ArgumentTypeError, MutationError
 from pax.experimental._lazy_init import create, lazy_init
+from pax.experimental._module_trees import map_modules
 from pax.extend import describe, frozen_paths, is_module, is_mutable, join_session
 
 T = TypeVar("T")
@@ -103,10 +102,9 @@ class LazyModule(pax.Module):
             )
         part = create(self, name, lambda: _call(create_fn, name))
         if not self.training:
-            part = jax.tree.map(lambda node: node.eval() if is_module(node) else node, part, is_leaf=is_module)
+            part = map_modules(lambda module: module.eval(), part)
         if frozen_paths(self) is True:
-            freeze = pax.freeze_parameters
-            part = jax.tree.map(lambda node: freeze(node) if is_module(node) else node, part, is_leaf=is_module)
+            part = map_modules(pax.freeze_parameters, part)
         created: T = join_session(self, part)
         setattr(self, name, created)
         return created

@@ -171,11 +171,6 @@ def _at_least_float32(dtype: Any) -> Any:
     return dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
-def all_finite(tree: Any) -> jax.Array:
-    """Returns a boolean scalar: whether no array of the tree has an infinite number or NaN."""
-    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)], bool).all()
-
-
 def adjust(loss_scale: Any, is_finite: jax.Array, minimum: Any) -> Any:
     """Returns the dynamic loss scale of the next step; all its dtypes stay as they are, and so do weak types.
 

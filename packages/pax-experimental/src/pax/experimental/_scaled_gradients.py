@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 import opax
 import pax
 from pax.errors import ArgumentTypeError, PaxError, StructureError
-from pax.experimental._loss_scale import adjust, all_finite, check_loss_scale, minimum_of, unscale
+from pax.experimental._loss_scale import adjust, check_loss_scale, minimum_of, unscale
 from pax.extend import describe
 
 Model = TypeVar("Model", bound=pax.Module)
@@ -108,7 +108,7 @@ def apply_scaled_gradients(
     if not isinstance(loss_scale, jmp.DynamicLossScale):
         return *_step(model, optimizer, gradients), loss_scale
     minimum = minimum_of(loss_scale, min_loss_scale, _WHERE)
-    is_finite = all_finite(gradients)
+    is_finite = jmp.all_finite(gradients)
     new_model, new_optimizer = _step(model, optimizer, gradients, all_finite=is_finite)
     if previous_model is not None:
         restored = previous_model.update_parameters(new_model.parameters())
