@@ -75,13 +75,25 @@ ENTRIES: tuple[Entry, ...] = tuple(entry for file in _files for entry in file.EN
 EXCUSED: dict[str, str] = {name: reason for file in _files for name, reason in file.EXCUSED.items()}
 
 
+_WITH_MODULES = (
+    "pax",
+    "pax.nn",
+    "pax.nets",
+    "pax.experimental",
+    "pax.experimental.graph",
+    "pax.experimental.mlax",
+    "pax.experimental.mlax.nn",
+    "pax.experimental.parallax",
+)
+
+
 def public_module_classes() -> set[str]:
     """Returns the dotted names of all public module classes, and of the functions of `opax` that make optimizers.
 
     A name that two modules show is taken once, from the module that defines it.
     """
     found = set()
-    for package in ("pax", "pax.nn", "pax.nets", "pax.experimental", "pax.experimental.graph"):
+    for package in _WITH_MODULES:
         if _is_installed(package):
             found |= _module_classes(package)
     if _is_installed("opax"):

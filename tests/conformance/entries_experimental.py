@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import opax
 import pax
 from conformance.catalogue import Entry
+from conformance.entries_mlax import ENTRIES as _MLAX_ENTRIES
+from conformance.entries_parallax import ENTRIES as _PARALLAX_ENTRIES
 from pax import nn
 from pax.experimental import Flattener, LazyModule, default_mp_policy
 from pax.experimental.graph import GraphModule, build_graph_module
@@ -136,6 +138,8 @@ ENTRIES = [
         stateful=True,
         excused=_OWN_DTYPES,
     ),
+    *_MLAX_ENTRIES,
+    *_PARALLAX_ENTRIES,
 ]
 
 EXCUSED: dict[str, str] = {}

@@ -31,6 +31,9 @@ _EXCUSED = {
     ("pax", "pax.experimental"),
 }
 
+# Also what newer versions of Python have, and code imports there only.
+_STANDARD = sys.stdlib_module_names | {"annotationlib"}
+
 # The files of pax-core in layers; each imports only from those above it.
 _CORE_LAYERS = """
     _version _siblings
@@ -196,7 +199,7 @@ def find_undeclared(sources: dict[str, str], declared: dict[str, set[str]]) -> l
         importer = _package_of(module)
         for found in _find_imports(module, source):
             needed = _owner_of(found.target)
-            known = needed == importer or needed in sys.stdlib_module_names or needed in declared[importer or ""]
+            known = needed == importer or needed in _STANDARD or needed in declared[importer or ""]
             if not known and not _is_excused(found):
                 wrong.append(f"{found}: {needed} is no dependency of {importer}")
     return wrong

@@ -10,9 +10,13 @@ A name moves to the package named here when it has kept its meaning for two mino
   enough, and does jmp stay maintained? (pax-nn, pax-optim)
 - `save_weights_to_dict`, `load_weights_from_dict`, `load_torch_weights`, `to_torch_weights`: which layouts are missing?
   (pax-nn)
+- `mlax`: do people want layers that find their sizes and return ``(output, module)``? (a package of its own)
+- `parallax`: do people want declared fields, and one pass that makes all parameters? (a package of its own)
 """
 
 from pax.experimental import graph as graph
+from pax.experimental import mlax as mlax
+from pax.experimental import parallax as parallax
 from pax.experimental._flattener import Flattener as Flattener
 from pax.experimental._lazy import LazyModule as LazyModule
 from pax.experimental._lazy_init import lazy_init as lazy_init
@@ -37,7 +41,9 @@ __all__ = [
     "lazy_init",
     "load_torch_weights",
     "load_weights_from_dict",
+    "mlax",
     "mutable",
+    "parallax",
     "save_weights_to_dict",
     "to_torch_weights",
     "unwrap_mp_policy",

@@ -1,0 +1,109 @@
+"""Checks of what a module has in its fields against what its class declares."""
+
+from typing import Any
+
+from pax.errors import AttributeNameError, UnsupportedModuleError
+from pax.experimental.parallax._fields import (
+    Declaration,
+    Role,
+    check_value,
+    find_declaration,
+    holds_modules,
+    holds_placeholders,
+    own_annotations,
+)
+
+
+def _declaration(module: Any, name: str) -> Declaration:
+    return find_declaration(type(module)._authored_bases(), name)
+
+
+def with_class_defaults(module: Any) -> Any:
+    """Returns the module with the values of declared fields that were assigned in the class body only."""
+    for name in sorted(module._declared - vars(module).keys()):
+        value = getattr(type(module), name, None)
+        if holds_placeholders(value):
+            module = module.set_attribute(name, value)
+    return module
+
+
+def parameter_names(module: Any) -> list[str]:
+    """Returns the names of all fields with parameters, after checking that what is declared is there.
+
+    Raises:
+        AttributeNameError: a declared field was not assigned.
+        ArgumentTypeError: a field holds something else than it is declared to hold.
+        UnsupportedModuleError: a field holds both parameters and modules.
+    """
+    names = {name for name, value in vars(module).items() if holds_placeholders(value)}
+    for name in sorted(module._declared):
+        declared = _declaration(module, name)
+        if declared.role is not Role.OTHER and name not in vars(module):
+            raise AttributeNameError(
+                f"The field `{name}` of `{type(module).__qualname__}` was not assigned.",
+                got=f"initialized, of a module without `{name}`",
+                want=declared.role.value,
+                fix=f"self.{name} = ...  # in __init__" + ("; it may be None" if declared.optional else ""),
+                module=module,
+            )
+        if name in vars(module):
+            check_value(declared, name, getattr(module, name), module)
+        if declared.role in (Role.PARAMETER, Role.PARAMETERS):
+            names.add(name)
+    for name in names:
+        if holds_modules(getattr(module, name)):
+            raise UnsupportedModuleError(
+                f"The field `{name}` of `{type(module).__qualname__}` holds both parameters and modules.",
+                want="a ParameterTuple or a ModuleTuple",
+                fix="use a field for each",
+                module=module,
+            )
+    return sorted(names)
+
+
+def check_names(cls: type, base: type) -> None:
+    """Checks the names of the fields that a new class declares.
+
+    Args:
+        cls: the class.
+        base: the base of all Parallax modules.
+
+    Raises:
+        AttributeNameError: a name is that of an attribute of ``base``.
+    """
+    for name in own_annotations(cls):
+        if hasattr(base, name) or name in ("_name", "_training", *own_annotations(base)):
+            raise AttributeNameError(
+                f"The field `{name}` of `{cls.__qualname__}` has a name that every module uses.",
+                where=f"class {cls.__qualname__}",
+                got=f"the annotation of `{name}`",
+                want="a name that is no attribute of pax.experimental.parallax.Module",
+                fix=f"{name}_: ...",
+            )
+
+
+def check_assignment(module: Any, name: str, value: Any) -> None:
+    """Checks an assignment in a constructor, or in a function in which the module may change.
+
+    Raises:
+        AttributeNameError: there is no such field.
+        ArgumentTypeError: the field is declared to hold something else.
+    """
+    if name in module._declared:
+        check_value(_declaration(module, name), name, value, module)
+    elif name in ("rng", "mode", "training", "name"):
+        raise AttributeNameError(
+            f"`{name}` of `{type(module).__qualname__}` cannot be assigned.",
+            where=f"attribute `{name}`",
+            fix="super().__init__(name=...)" if name == "name" else 'layer = layer.new_state(rng, mode="train")',
+            module=module,
+        )
+    elif not name.startswith("_") and not isinstance(getattr(type(module), name, None), property):
+        raise AttributeNameError(
+            f"`{type(module).__qualname__}` declares no field `{name}`.",
+            where=f"attribute `{name}`",
+            got="an assignment",
+            want=", ".join(sorted(module._declared)) or "(it declares none)",
+            fix=f"{name}: Parameter  # in the class body; or a module class, or any other annotation for a constant",
+            module=module,
+        )
