@@ -27,6 +27,7 @@ NAMES = (
     "optimizers",
     "flattener",
     "mixed_precision",
+    "dialects",
     "eager",
     "operations",
     "traces",

@@ -12,7 +12,8 @@ import pytest
 
 import opax
 import pax
-from pax.errors import MutationError
+import pax.experimental
+from pax.errors import MutationError, StructureError
 from pax.experimental import mlax
 from pax.experimental.mlax.nn import Bias, F, Linear, Scaler, Series, SeriesRng, ZNorm
 
@@ -111,6 +112,51 @@ def test_a_pax_module_that_is_an_attribute_is_trained_by_both() -> None:
     assert len(jax.tree.leaves(net.filter())) == len(jax.tree.leaves(net.parameters())) == 3
     moved = net(x, None)[1]
     assert not bool(jnp.all(moved.norm.ema_mean.averages == net.norm.ema_mean.averages))
+
+
+def test_a_precision_policy_computes_in_its_dtype_and_keeps_what_is_stored() -> None:
+    _, net = Series([Linear(KEY, 4), Bias(KEY, -1), ZNorm(KEY, 0), lambda x: (x, x.dtype)])(X, None)
+    half: Any = pax.experimental.apply_mp_policy(net, "p=f32,c=bf16,o=f32")
+    (y, inside), called = half(X, None)
+    assert (y.dtype, inside) == (jnp.float32, jnp.bfloat16)
+    assert _structure(called) == _structure(half)
+    assert {leaf.dtype for leaf in jax.tree.leaves(called.filter())} == {jnp.dtype("float32")}
+    trainables, rest = called.partition()
+    assert trainables.combine(rest) == rest.combine(trainables) == called
+    _, first = pax.experimental.apply_mp_policy(Series([Linear(KEY, 4)]), "p=f32,c=bf16,o=f32")(X, None)
+    assert first.initialized
+
+
+def test_a_policy_of_a_parameter_does_not_round_what_is_assigned() -> None:
+    with pax.experimental.mutable(pax.experimental.apply_mp_policy(mlax.Parameter(False), "p=f32,c=bf16")) as mean:
+        mean.data = jnp.float32(1.001)
+    assert mean.data == jnp.float32(1.001)
+
+
+@pytest.mark.parametrize("wrap", [lambda make: pax.nn.Stack(make, 2), lambda make: pax.nn.Ensemble(make, 2)])
+def test_stacks_and_ensembles_of_initialized_modules(wrap: Any) -> None:
+    def make() -> Any:
+        return Series([Linear(KEY, 4), ZNorm(KEY, 0)])(X, None)[1]
+
+    net: Any = Series([wrap(make)])(X, None)[1]
+    assert [leaf.shape for leaf in jax.tree.leaves(net.filter())] == [(2, 4, 4)]
+    trainables, rest = net.partition()
+    assert trainables.combine(rest) == net
+    moved = net(X, None)[1]
+    assert len(jax.tree.leaves(moved)) == len(jax.tree.leaves(net)) == 5
+    assert _structure(moved) == _structure(net)
+
+
+def test_the_first_call_does_not_fit_into_a_stack() -> None:
+    with pytest.raises(StructureError, match="initialized: got True, want False"):
+        pax.purecall(pax.nn.Stack(lambda: Series([Linear(KEY, 4)]), 2), X)
+
+
+def test_remat_and_flattener_hold_them() -> None:
+    net = _affine(2)(X, None)[1]
+    np.testing.assert_array_equal(pax.nn.Remat(net)(X), net(X))
+    flat = pax.experimental.Flattener(net=net)
+    assert flat.update(net=flat.net(X, None)[1]).net == net
 
 
 def test_it_is_saved_and_loaded() -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import pax
+import pax.experimental
 from pax.errors import (
+    ArgumentError,
     ArgumentTypeError,
     AttributeNameError,
     MutationError,
@@ -136,6 +138,17 @@ def test_numbers_are_leaves_and_so_no_new_trace() -> None:
 def test_other_data_are_refused(data: Any) -> None:
     with pytest.raises(ArgumentTypeError, match="arrays and numbers"):
         Parameter(True, data)
+
+
+def test_an_integer_has_to_fit_into_an_array() -> None:
+    with pytest.raises(ArgumentError, match="too large"):
+        Parameter(False, 2**70)
+
+
+def test_an_array_beside_the_data_is_not_trained() -> None:
+    parameter = Parameter(True, jnp.ones(1)).set_attribute("scale", jnp.ones(2))
+    assert [leaf.shape for leaf in jax.tree.leaves(parameter.parameters())] == [(1,)]
+    assert parameter.parameters().parameters() == parameter.parameters()
 
 
 def test_trainable_cannot_be_an_array() -> None:
@@ -309,6 +322,39 @@ def test_equal_hyperparameters_are_one_trace() -> None:
     assert len(traces) == 2
 
 
+class Holder(Scale):
+    """A module with one more attribute."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        (lambda index: [1, {"a": (2, "b")}], 1),
+        (lambda index: jnp.abs, 1),
+        (lambda index: lambda x: x, 2),
+        (lambda index: [index], 2),
+        (lambda index: jnp.full(2, index), 1),
+        (lambda index: np.full(2, index), 1),
+    ],
+    ids=["equal containers", "one function", "two lambdas", "other values", "arrays", "NumPy arrays"],
+)
+def test_two_modules_with_hyperparameters_are_as_many_traces_as_documented(make: Any, count: int) -> None:
+    traces = []
+
+    @jax.jit
+    def call(module: Any) -> Any:
+        traces.append(1)
+        return module(jnp.ones(2), None)[0]
+
+    for index in range(2):
+        call(Holder(make(index)))
+    assert len(traces) == count
+
+
 def test_any_leaves_can_stand_in() -> None:
     leaf = object()
     module = jax.tree.map(lambda _: leaf, _scale())
@@ -356,12 +402,50 @@ def test_apply_with_a_function_is_that_of_pax() -> None:
         lambda m: m(jnp.ones(2), batch_axis_name="N"),
         lambda m: m.apply(jnp.ones(2)),
         lambda m: m.apply(x=jnp.ones(2)),
+        lambda m: m.apply(jnp.ones(2), inference_mode=True),
     ],
 )
 def test_a_missing_key_is_a_type_error(call: Any) -> None:
     with pytest.raises(TypeError, match="The argument `rng` is missing") as error:
         call(_scale())
     assert isinstance(error.value, ArgumentTypeError)
+
+
+def test_apply_without_arguments_names_the_input() -> None:
+    with pytest.raises(ArgumentTypeError, match="The argument `x` is missing"):
+        _scale().apply()
+
+
+class NoForward(Scale):
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return x
+
+
+class NoSetup(Scale):
+    def setup(self) -> None: ...  # type: ignore[override]
+
+
+@pytest.mark.parametrize(
+    ("make", "got", "want"),
+    [
+        (NoForward, "def forward(self, x)", "def forward(self, x, rng, inference_mode=False, batch_axis_name=())"),
+        (NoSetup, "def setup(self)", "def setup(self, x)"),
+    ],
+)
+def test_methods_that_take_other_arguments_are_named(make: Any, got: str, want: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="does not take the arguments") as error:
+        make()(jnp.ones(2), None)
+    assert (error.value.got, error.value.want) == (got, want)
+
+
+def test_a_type_error_of_a_method_stays_what_it_is() -> None:
+    class Adds(Scale):
+        def forward(self, x: Any, rng: Any = None, inference_mode: bool = False, batch_axis_name: Any = ()) -> Any:
+            return x + "text"
+
+    with pytest.raises(TypeError) as error:
+        Adds()(jnp.ones(2), None)
+    assert not isinstance(error.value, ArgumentTypeError)
 
 
 def test_apply_does_not_set_up() -> None:
@@ -429,6 +513,17 @@ def test_names_of_methods_are_no_names_of_attributes(name: str) -> None:
 
     with pytest.raises(AttributeNameError, match=name):
         Bad()
+
+
+@pytest.mark.parametrize("name", ["copy", "parameters"])
+def test_nor_are_they_of_attributes_of_parameters(name: str) -> None:
+    with pytest.raises(AttributeNameError, match=name), pax.experimental.mutable(Parameter(True)) as parameter:
+        setattr(parameter, name, 1)
+
+
+def test_a_deletion_outside_says_that_it_is_one() -> None:
+    with pytest.raises(MutationError, match="a deletion outside"):
+        del Scale().w
 
 
 def test_arrays_in_attributes_are_leaves_that_are_not_trained() -> None:

@@ -236,6 +236,18 @@ def test_several_needy_layers_without_a_key_are_a_type_error() -> None:
     assert isinstance(error.value, ArgumentTypeError)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: SeriesRng([_rngs(), _rngs()])(0, 5),
+        lambda: RecurrentRng(FRng(lambda x, rng: x))((jnp.zeros(3), 0.0), 5),
+    ],
+)
+def test_what_is_no_key_is_named(call: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="A PRNG key has to be an array"):
+        call()
+
+
 def test_inference_mode_and_axis_reach_every_layer() -> None:
     seen = []
 
@@ -352,6 +364,7 @@ def test_a_cell_has_to_keep_its_hidden_state_and_its_structure() -> None:
         (lambda: ZNorm(KEY, 0, epsilon="small"), "epsilon"),  # type: ignore[arg-type]
         (lambda: F(3), "train_fn"),  # type: ignore[arg-type]
         (lambda: F(jnp.sin, 3), "infer_fn"),  # type: ignore[arg-type]
+        (lambda: F(Linear), "train_fn"),
         (lambda: Series(F(jnp.sin)), "several layers"),
         (lambda: Series([Linear]), "no layer"),
         (lambda: Series([3]), "no layer"),
@@ -383,8 +396,13 @@ def test_wrong_arguments_are_named(make: Any, text: str) -> None:
         (lambda: Conv(KEY, 4, 3, feature_group_count=2), jnp.ones((5, 3)), "groups"),
         (lambda: ZNorm(KEY, 2), jnp.ones(3), "no such axis"),
         (lambda: ZNorm(KEY, "channel_last"), 1.0, "at least one axis"),
+        (lambda: Linear(KEY, 3, kernel_initializer=initializers.lecun_normal), jnp.ones(3), "with the parentheses"),
+        (lambda: Bias(KEY, -1, jnp.zeros(3)), jnp.ones(3), "makes no array"),  # type: ignore[arg-type]
+        (lambda: Parallel([jnp.sin]), 1.0, "an input for each layer"),
+        (lambda: Parallel([jnp.sin]), {"a": 1.0}, "an input for each layer"),
         (lambda: Recurrent(F(lambda x: x)), jnp.ones(3), "a sequence and a hidden state"),
         (lambda: Recurrent(F(lambda x: x)), (1.0, 1.0), "one length"),
+        (lambda: Recurrent(F(lambda x: x)), (jnp.ones((0, 2)), 1.0), "without steps"),
         (lambda: Recurrent(F(lambda x: x)), ([jnp.ones(2), jnp.ones(3)], 1.0), "one length"),
     ],
 )

@@ -51,6 +51,7 @@ _DATA = st.one_of(
 )
 _LEAVES = st.one_of(
     st.builds(Parameter, st.sampled_from([True, False, 1, "tag"]), _DATA),
+    st.builds(Parameter, st.sampled_from([True, False]), _DATA).map(lambda p: p.set_attribute("extra", _array(1))),
     st.integers(0, 2).map(_array),
     st.just(2).map(lambda _: pax.nn.Linear(2, 2, rng_key=KEY)),
 )
@@ -261,6 +262,15 @@ def test_modules_of_another_structure_do_not_combine(other: Any) -> None:
 def test_a_predicate_has_to_be_a_function(method: str) -> None:
     with pytest.raises(ArgumentTypeError, match="A predicate has to be a function"):
         getattr(_net(), method)("linear_kernel")
+
+
+@pytest.mark.parametrize(
+    ("method", "predicate"),
+    [("filter", lambda path, p: True), ("partition", lambda: True), ("filter_with_path", lambda p: True)],
+)
+def test_a_predicate_has_to_take_the_arguments_of_its_method(method: str, predicate: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="The predicate takes other arguments"):
+        getattr(_net(), method)(predicate)
 
 
 def test_selecting_works_on_shapes_alone() -> None:

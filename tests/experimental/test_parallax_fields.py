@@ -6,6 +6,7 @@ import copy
 import pickle
 import typing
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, List, Optional  # noqa: UP035, what users write
 
 import jax
@@ -327,6 +328,121 @@ def test_a_second_initialization_is_refused(initialized: Any) -> None:
         initialized.initialized(jax.random.key(0))
     with pytest.raises(AssertionError):
         initialized.initialized(jax.random.key(0))
+
+
+def test_a_declared_part_that_is_put_into_an_initialized_module_gets_parameters(initialized: Any) -> None:
+    key = jax.random.key(4)
+    shown = Shown().initialized(jax.random.key(0))
+    changed = shown.replace(inner=shown.inner.replace(dense=Dense(2, 3), weight=_ones(5)))
+    for tree in (changed.initialized(key), parallax.initialized(pax.Sequential(changed), key)[0]):
+        assert tree.inner.dense.weight.shape == (3, 2)
+        assert tree.inner.weight.shape == (5,)
+        assert tree.inner.scale is shown.inner.scale
+        assert tree.layers[0].weight is shown.layers[0].weight
+        with pytest.raises(ArgumentError, match="already initialized"):
+            tree.initialized(key)
+    with pytest.raises(TypeError, match="not initialized") as caught:
+        changed.inner.dense(jnp.ones(2))
+    assert "where: Dense" in str(caught.value)
+
+
+def test_arrays_in_parameter_fields_are_trained_from_the_start() -> None:
+    fields = {"weight": jnp.ones(2), "pair": (jnp.ones(1), _ones(1)), "dense": Dense(1, 1), "layers": ()}
+    declared = Wrong(**fields)
+    assert len(jax.tree.leaves(declared.parameters())) == 2
+    gradient = pax.grad(lambda m: 3 * m.weight.sum())(declared)
+    np.testing.assert_array_equal(gradient.weight, [3, 3])
+    assert len(jax.tree.leaves(declared.initialized(jax.random.key(0)).parameters())) == 5
+
+
+def test_parameters_that_have_no_gradients_are_named() -> None:
+    class Index(Later):
+        def forward(self) -> Any:
+            return self.weight.sum()
+
+    layer = Index().initialized(jax.random.key(0)).replace(weight=jnp.arange(3))
+    with pytest.raises(ArgumentTypeError, match="floating-point and complex parameters") as caught:
+        layer.grad()
+    assert "weight: int32[3]" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        ("weight", 1.5, "self.weight = jnp.array(1.5)"),
+        ("weight", init.normal(), "self.weight = ParamInit(shape, jax.nn.initializers.normal())"),
+        ("weight", None, "weight: ... | None"),
+        ("dense", Dense, "self.dense = Dense(...)"),
+        ("layers", 3, "layers: int"),
+    ],
+)
+def test_a_refused_value_comes_with_what_to_write(name: str, value: Any, fix: str) -> None:
+    with pytest.raises(ArgumentTypeError) as caught:
+        Wrong(**{name: value})
+    assert caught.value.fix is not None
+    assert fix in caught.value.fix
+
+
+def test_the_advice_for_read_only_names_can_be_followed(initialized: Any) -> None:
+    for name, advice in (("mode", "new_state(rng, mode="), ("rng", "new_state(rng)"), ("training", "train()")):
+        with pytest.raises(MutationError) as caught:
+            setattr(initialized, name, "eval")
+        assert advice in str(caught.value)
+
+
+def test_replacements_are_checked_like_assignments(initialized: Any) -> None:
+    for changes in ({"weight": 1.0}, {"dense": 3}, {"layers": None}, {"sizes": [7], "pair": "pair"}):
+        with pytest.raises(ArgumentTypeError, match="of `Every` cannot hold this"):
+            initialized.replace(**changes)
+    for name, advice in (("mode", "new_state(rng, mode="), ("rng", "new_state(rng)")):
+        with pytest.raises(AttributeNameError, match=f"`{name}` of `Every` cannot be assigned") as caught:
+            initialized.replace(**{name: "eval"})
+        assert advice in str(caught.value)
+    with pytest.raises(AttributeNameError, match="no attribute"):
+        initialized.replace(wieght=jnp.ones(2))
+    changed = initialized.replace(bias=None, weight=pax.EmptyNode(), sizes=[7], training=False)
+    assert changed.bias is None
+    assert changed.sizes == [7]
+    assert changed.mode == "eval"
+
+
+def test_a_failing_initializer_is_located() -> None:
+    class Bias(Module):
+        bias: Parameter
+
+        def __init__(self, initializer: Any) -> None:
+            super().__init__()
+            self.bias = ParamInit((3,), initializer)
+
+    def needs_more(key: Any, shape: Any, *, scale: float) -> Any:
+        return scale * jnp.ones(shape)
+
+    for initializer, kind in ((init.xavier_normal(), ArgumentError), (needs_more, ArgumentTypeError)):
+        with pytest.raises(kind, match=r"The initialiser of ParamInit\(3\) failed") as caught:
+            Bias(initializer).initialized(jax.random.key(0))
+        assert "field `bias` of " in str(caught.value)
+    with pytest.raises(ZeroDivisionError):
+        Bias(lambda key, shape: 1 // 0).initialized(jax.random.key(0))
+
+
+@dataclass
+class Written(Module):
+    """A module whose constructor is made of its fields, and which does not call that of its base."""
+
+    weight: Parameter
+    inner: Dense = field(default_factory=lambda: Dense(3, 1))
+    rate: float = 0.5
+
+    def forward(self, x: Any) -> Any:
+        return self.rate * (self.weight * x).sum() + self.inner(x)[0]
+
+
+def test_a_dataclass_can_be_a_module() -> None:
+    written = Written(_ones(3)).initialized(jax.random.key(0)).new_state(jax.random.key(1))
+    assert written.rate == 0.5
+    gradient = written.grad(jnp.arange(3.0))
+    np.testing.assert_array_equal(gradient.weight, [0, 0.5, 1])
+    assert len(jax.tree.leaves(written.parameters())) == 3
 
 
 @pytest.mark.parametrize("rng", [None, 0, jnp.ones(3), jax.random.split(jax.random.key(0))])

@@ -247,6 +247,12 @@ def test_dropout_checks_its_rate(rate: float) -> None:
         Dropout(rate)
 
 
+@pytest.mark.parametrize("rate", ["a", None, True, jnp.ones(3)])
+def test_the_rate_of_dropout_is_a_number(rate: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="is a number"):
+        Dropout(rate)
+
+
 # ---- the optimizer ---------------------------------------------------------------------------------------------------
 
 

@@ -272,6 +272,24 @@ def test_a_batch_of_copies_under_vmap(net: Any) -> None:
     assert len(set(np.asarray(outputs).tolist())) > 4
 
 
+@pytest.mark.parametrize("make_key", [jax.random.PRNGKey, jax.random.key], ids=["raw", "typed"])
+def test_stacked_modules_get_a_key_each(make_key: Any) -> None:
+    def member() -> Any:
+        return Net().initialized(pax.next_rng_key()).new_state(make_key(0), "train")
+
+    ensemble = pax.Ensemble(member, 3)
+    for seed in (1, 2):
+        ensemble = parallax.new_state(ensemble, make_key(seed))
+        keys = ensemble.parameters() | ensemble  # all arrays
+        leaves = [leaf for leaf in jax.tree.leaves(keys) if leaf.dtype == make_key(0).dtype]
+        assert len(leaves) == 4
+        for leaf in leaves:
+            assert len({tuple(_data(key)) for key in leaf}) == 3
+        assert ensemble(_X).shape == (3,)
+        stacked = [ensemble[index].layers[0](jnp.ones(64)) for index in range(3)]
+        assert (stacked[0] != stacked[1]).any()
+
+
 # ---- the functions ---------------------------------------------------------------------------------------------------
 
 

@@ -136,6 +136,7 @@ def test_all_libraries_compute_the_same(libraries: tuple[Library, ...]) -> None:
         "optimizers",
         "flattener",
         "mixed_precision",
+        "dialects",
         "eager",
         "operations",
         "traces",

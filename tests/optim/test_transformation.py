@@ -242,6 +242,13 @@ def test_parameters_that_are_no_arrays_are_refused(params: Any, text: str) -> No
     assert text in str(caught.value)
 
 
+def test_random_keys_among_parameters_are_refused() -> None:
+    """The module itself, in place of its parameters."""
+    with pytest.raises(ArgumentTypeError, match="a random key cannot be optimized") as caught:
+        opax.sgd(0.1)({"w": jnp.ones(2), "rng": jax.random.key(0)})
+    assert "where: ['rng']\n  got:   key<fry>[]" in str(caught.value)
+
+
 def test_what_is_of_optax_is_sent_to_from_optax() -> None:
     with pytest.raises(ArgumentTypeError, match=r"fix:   opax\.from_optax"):
         opax.chain(optax.adam(0.1))(PARAMS)

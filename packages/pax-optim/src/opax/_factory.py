@@ -6,6 +6,7 @@ from types import FunctionType
 from typing import Any, Generic, TypeVar
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from opax._transformation import GradientTransformation
@@ -73,16 +74,22 @@ class Factory(Generic[T]):
 
     def _check_params(self, params: Any) -> None:
         for path, leaf in jax.tree.leaves_with_path(params):
-            if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
-                raise ArgumentTypeError(
-                    "Expecting parameters: a tree of arrays.",
-                    where=jax.tree_util.keystr(path).removeprefix(".")
-                    or self.transformation._factory_name
-                    or self.transformation.__qualname__,
-                    got=describe(leaf),
-                    want="a module, or any other pytree, with arrays or numbers in it",
-                    fix="optimizer = opax.adam(1e-3)(net.parameters())",
-                )
+            dtype = getattr(leaf, "dtype", None)
+            if dtype is None and not isinstance(leaf, int | float | complex):
+                headline = "Expecting parameters: a tree of arrays."
+            elif dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+                headline = "Expecting parameters: a random key cannot be optimized."
+            else:
+                continue
+            raise ArgumentTypeError(
+                headline,
+                where=jax.tree_util.keystr(path).removeprefix(".")
+                or self.transformation._factory_name
+                or self.transformation.__qualname__,
+                got=describe(leaf),
+                want="a module, or any other pytree, with arrays or numbers in it",
+                fix="optimizer = opax.adam(1e-3)(net.parameters())",
+            )
 
     def init(self, params: Any, *values: Any, **options: Any) -> T:
         """Creates the transformation: the same as calling the factory."""

@@ -1,6 +1,5 @@
 """``Module``: layers that are set up by their first input, and return ``(output, module)``."""
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -9,8 +8,10 @@ import jax
 import pax
 from pax.errors import ArgumentTypeError, AttributeNameError, MutationError, PaxError, StateDictError
 from pax.experimental.mlax._adopt import adopt
+from pax.experimental.mlax._calls import call_method
+from pax.experimental.mlax._names import check_name
 from pax.experimental.mlax._parameter import Parameter, is_leaf_param, is_trainable_param
-from pax.experimental.mlax._selection import Split, check_predicate, combine
+from pax.experimental.mlax._selection import Split, check_predicate, combine, structural
 from pax.extend import describe, is_mutable
 
 Axes = Any
@@ -89,15 +90,7 @@ class Module(pax.Module):
             return module
 
         def __setattr__(self, name: str, value: Any) -> None:
-            if inspect.isroutine(getattr(Module, name, None)) and not name.startswith("__"):
-                raise AttributeNameError(
-                    f"`{name}` is a method of every module, so no attribute can have this name.",
-                    where=f"attribute `{name}`",
-                    got=f"self.{name} = {describe(value)}",
-                    want="a name that no method has",
-                    fix=f"self.{name}_ = ...",
-                    module=self,
-                )
+            check_name(self, Module, name, value)
             super().__setattr__(name, adopt(self, value))
 
         def __delattr__(self, name: str) -> None:
@@ -110,7 +103,7 @@ class Module(pax.Module):
                     fix=f"self.{name} = None, in `forward`",
                     module=self,
                 )
-            if name in vars(self):
+            if name in vars(self) and is_mutable(self):
                 setattr(self, name, None)  # an attribute with arrays is not deleted otherwise
             super().__delattr__(name)
 
@@ -198,17 +191,24 @@ class Module(pax.Module):
             func = args[0] if args else kwargs.get("func")
             if callable(func):
                 return super().apply(func)
+        return self._apply(*args, **kwargs)
+
+    def _apply(
+        self,
+        x: Any = _NOT_GIVEN,
+        rng: Any = _NOT_GIVEN,
+        inference_mode: bool | None = None,
+        batch_axis_name: Axes = (),
+    ) -> Any:
+        if x is _NOT_GIVEN or rng is _NOT_GIVEN:
             raise ArgumentTypeError(
-                "The argument `rng` is missing.",
+                f"The argument `{'x' if x is _NOT_GIVEN else 'rng'}` is missing.",
                 where="method `apply`",
-                got=f"one argument, {describe(func)}",
+                got="no input" if x is _NOT_GIVEN else f"the input {describe(x)}, but no key",
                 want="apply(x, rng, inference_mode=False, batch_axis_name=()), or apply(function of a module)",
                 fix="y, module = module.apply(x, None)",
                 module=self,
             )
-        return self._apply(*args, **kwargs)
-
-    def _apply(self, x: Any, rng: Any, inference_mode: bool | None = None, batch_axis_name: Axes = ()) -> Any:
         try:
             return self._run(False, x, rng, inference_mode, batch_axis_name)
         except (TypeError, AttributeError, ValueError) as error:
@@ -264,9 +264,9 @@ class Module(pax.Module):
 
         Raises:
             AttributeNameError: the module is not initialized (it is an ``AttributeError``).
-            ArgumentTypeError: ``f`` is no function.
+            ArgumentTypeError: ``f`` is no function of these arguments.
         """
-        check_predicate(f, where="method `filter`", example="module.filter(is_non_trainable_param)")
+        check_predicate(f, "parameter", where="method `filter`", example="module.filter(is_non_trainable_param)")
         return self._split(lambda _, p: f(p), "filter").part(not inverse)  # type: ignore[no-any-return]
 
     def filter_with_path(self, f: Callable[[Any, Any], Any], inverse: bool = False) -> Self:
@@ -279,9 +279,11 @@ class Module(pax.Module):
 
         Raises:
             AttributeNameError: the module is not initialized.
-            ArgumentTypeError: ``f`` is no function.
+            ArgumentTypeError: ``f`` is no function of these arguments.
         """
-        check_predicate(f, where="method `filter_with_path`", example='lambda path, p: path[-1] == "weight"')
+        check_predicate(
+            f, "path, parameter", where="method `filter_with_path`", example='lambda path, p: path[-1] == "weight"'
+        )
         return self._split(f, "filter").part(not inverse)  # type: ignore[no-any-return]
 
     def partition(self, f: Callable[[Any], Any] = is_trainable_param) -> tuple[Self, Self]:
@@ -292,9 +294,9 @@ class Module(pax.Module):
 
         Raises:
             AttributeNameError: the module is not initialized.
-            ArgumentTypeError: ``f`` is no function.
+            ArgumentTypeError: ``f`` is no function of these arguments.
         """
-        check_predicate(f, where="method `partition`", example="module.partition(is_trainable_param)")
+        check_predicate(f, "parameter", where="method `partition`", example="module.partition(is_trainable_param)")
         split = self._split(lambda _, p: f(p), "partition")
         return split.part(True), split.part(False)
 
@@ -306,12 +308,15 @@ class Module(pax.Module):
 
         Raises:
             AttributeNameError: the module is not initialized.
-            ArgumentTypeError: ``f`` is no function.
+            ArgumentTypeError: ``f`` is no function of these arguments.
         """
-        check_predicate(f, where="method `partition_with_path`", example='lambda path, p: path[-1] == "weight"')
+        check_predicate(
+            f, "path, parameter", where="method `partition_with_path`", example='lambda path, p: path[-1] == "weight"'
+        )
         split = self._split(f, "partition")
         return split.part(True), split.part(False)
 
+    @structural
     def combine(self, *rest: Self) -> Self:
         """Fills in what this module lacks, from the first of ``rest`` that has it.
 
@@ -356,9 +361,9 @@ class Module(pax.Module):
 
 def _forward(module: Module, may_set_up: bool, x: Any, rng: Any, inference_mode: bool, batch_axis_name: Axes) -> Any:
     if may_set_up and not module.initialized:
-        module.setup(x)
+        call_method(module, Module, "setup", x)
         module.initialized = True
-    return module.forward(x, rng, inference_mode, batch_axis_name)
+    return call_method(module, Module, "forward", x, rng, inference_mode, batch_axis_name)
 
 
 _call_copy = pax.module_and_value(_forward)

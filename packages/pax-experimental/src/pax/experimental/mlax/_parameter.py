@@ -1,5 +1,6 @@
 """``Parameter``, and the predicates that tell parameters apart."""
 
+import functools
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import jax
@@ -8,8 +9,9 @@ import jax.tree_util as jtu
 import numpy as np
 
 import pax
-from pax.errors import ArgumentTypeError
+from pax.errors import ArgumentError, ArgumentTypeError
 from pax.experimental.mlax._adopt import adopt
+from pax.experimental.mlax._names import check_name
 from pax.extend import describe, frozen_paths, is_module, is_mutable
 
 _ARRAY = (jax.Array, np.ndarray)
@@ -22,7 +24,9 @@ P = TypeVar("P", bound=pax.Module)
 class Parameter(pax.Module):
     """Data of a module, and whether it is trained.
 
-    A parameter is a pytree with one child, ``data``. ``trainable``, and any other attribute that you set, is static.
+    A parameter is a pytree with one child, ``data``. ``trainable``, and any other attribute that you set, is static; an
+    array in one of those is a leaf that is not trained.
+
     With ``trainable=None`` it is *structural*: a container for other parameters and modules, through which
     `Module.filter` looks. All others are *leaf parameters*, whose data are kept or dropped as a whole.
 
@@ -77,33 +81,12 @@ class Parameter(pax.Module):
     if not TYPE_CHECKING:
 
         def __setattr__(self, name: str, value: Any) -> None:
+            check_name(self, Parameter, name, value)
             if is_mutable(self):
                 if name == "data":
-                    value = self._stored(value)
+                    value = _stored(self, value)
                 value = adopt(self, value)
             super().__setattr__(name, value)
-
-    def _stored(self, value: Any) -> Any:
-        """Returns what stands for ``value`` in the pytree: never ``None``, which would be static."""
-        if value is None:
-            return pax.EmptyNode()
-        if self.trainable is None or isinstance(value, _ARRAY):
-            return value
-        return jax.tree.map(self._as_leaf, value, is_leaf=is_module)
-
-    def _as_leaf(self, leaf: Any) -> Any:
-        if isinstance(leaf, _ARRAY) or is_module(leaf):
-            return leaf
-        if isinstance(leaf, _NUMBER):
-            return jnp.asarray(leaf)
-        raise ArgumentTypeError(
-            "The data of a parameter are arrays and numbers.",
-            where="attribute `data`",
-            got=describe(leaf),
-            want="an array, or a pytree of arrays and numbers",
-            fix="keep it as an attribute of the module, where it is static",
-            module=self,
-        )
 
     def parameters(self) -> Self:
         """Returns the parameter itself if it is trained, without its data if it is not.
@@ -113,22 +96,69 @@ class Parameter(pax.Module):
         if self.trainable is None:
             inside: Self = super().parameters()
             return inside
-        return self.copy() if self.trainable is True else emptied(self)
+        return portion(self, data=self.trainable is True, others=False)
 
     def __repr__(self) -> str:
         data = repr(self.data) if is_module(self.data) else describe(self.data)
         return self._repr({"trainable": repr(self.trainable), "data": data})
 
 
-def emptied(parameter: P) -> P:
-    """Returns a parameter without its data."""
-    children, structure = jtu.tree_flatten(parameter, is_leaf=lambda node: node is not parameter)
-    new: P = jtu.tree_unflatten(structure, [pax.EmptyNode() for _ in children])
-    return new
+# Functions, and no methods: a precision policy would round what goes through a method.
+def _stored(parameter: Parameter, value: Any) -> Any:
+    """Returns what stands for ``value`` in the pytree: never ``None``, which would be static."""
+    if value is None:
+        return pax.EmptyNode()
+    if parameter.trainable is None or isinstance(value, _ARRAY):
+        return value
+    return jax.tree.map(functools.partial(_as_leaf, parameter), value, is_leaf=is_module)
+
+
+def _as_leaf(parameter: Parameter, leaf: Any) -> Any:
+    if isinstance(leaf, _ARRAY) or is_module(leaf):
+        return leaf
+    if isinstance(leaf, _NUMBER):
+        try:
+            return jnp.asarray(leaf)
+        except OverflowError as error:
+            raise ArgumentError(
+                "This integer is too large.",
+                where="attribute `data`",
+                got=describe(leaf),
+                want="an integer that an array of JAX can hold",
+                why=str(error),
+                module=parameter,
+            ) from None
+    raise ArgumentTypeError(
+        "The data of a parameter are arrays and numbers.",
+        where="attribute `data`",
+        got=describe(leaf),
+        want="an array, or a pytree of arrays and numbers",
+        fix="keep it as an attribute of the module, where it is static",
+        module=parameter,
+    )
+
+
+def portion(parameter: P, *, data: bool, others: bool) -> P:
+    """Returns a part of a parameter.
+
+    Args:
+        parameter: a parameter.
+        data: whether the part has its data.
+        others: whether the part has the arrays in its other attributes, which are never trained.
+    """
+    if data and (others or parameter.pytree_attributes in ((), ("data",))):
+        return parameter.copy()
+    content, structure = jtu.tree_flatten_with_path(parameter, is_leaf=lambda node: node is not parameter)
+    kept = [child if (data if path[0].name == "data" else others) else pax.EmptyNode() for path, child in content]
+    new: P = jtu.tree_unflatten(structure, kept)
+    return new.copy()
 
 
 def is_trainable_param(x: Any) -> bool:
     """Whether ``x`` is a `Parameter` whose ``trainable`` is ``True``, and which is not frozen.
+
+    A parameter is one unit: if only some of the arrays in its data are frozen, it is trainable. Its ``parameters()``
+    leave those out.
 
     Args:
         x: anything.

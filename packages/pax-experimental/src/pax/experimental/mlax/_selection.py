@@ -4,7 +4,9 @@ The unit is a leaf parameter, which is kept or dropped as a whole. The arrays of
 dialect are offered to predicates as if each was in a leaf parameter; other arrays without one are never selected.
 """
 
+import inspect
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -13,10 +15,11 @@ import jax.tree_util as jtu
 
 import pax
 from pax.errors import ArgumentTypeError, StructureError
-from pax.experimental.mlax._parameter import Parameter, emptied, is_leaf_param
+from pax.experimental.mlax._parameter import Parameter, is_leaf_param, portion
 from pax.extend import describe, is_module
 
 M = TypeVar("M", bound=pax.Module)
+F = TypeVar("F", bound=Callable[..., Any])
 Path = tuple[Any, ...]
 
 
@@ -64,18 +67,15 @@ class Split:
     def part(self, selected: bool) -> Any:
         """Returns the module with the selected units only, or with the others only."""
         kept = [
-            _keep(unit.node) if flag is selected else _drop(unit.node)
-            for unit, flag in zip(self._units, self._mask, strict=True)
+            _part(unit.node, flag is selected, selected) for unit, flag in zip(self._units, self._mask, strict=True)
         ]
         return jtu.tree_unflatten(self._structure, kept)
 
 
-def _keep(node: Any) -> Any:
-    return node.copy() if isinstance(node, Parameter) else node
-
-
-def _drop(node: Any) -> Any:
-    return emptied(node) if isinstance(node, Parameter) else pax.EmptyNode()
+def _part(node: Any, is_kept: bool, selected: bool) -> Any:
+    if isinstance(node, Parameter):
+        return portion(node, data=is_kept, others=not selected)  # arrays beside the data are never selected
+    return node if is_kept else pax.EmptyNode()
 
 
 def _units_of(root: Any, dialect: tuple[type, ...]) -> list[_Unit]:
@@ -114,16 +114,55 @@ def _as_parameter(leaf: Any, trainable: bool) -> Parameter:
     return wrapped
 
 
-def check_predicate(predicate: Any, *, where: str, example: str) -> None:
-    """Raises ``ArgumentTypeError`` unless a predicate can be called."""
+def check_predicate(predicate: Any, arguments: str, *, where: str, example: str) -> None:
+    """Raises ``ArgumentTypeError`` unless a predicate can be called.
+
+    Args:
+        predicate: anything.
+        arguments: the names of what it is called with: ``"path, parameter"``.
+        where: the method, for errors.
+        example: a predicate.
+    """
     if not callable(predicate) or is_module(predicate):
         raise ArgumentTypeError(
             "A predicate has to be a function.",
             where=where,
             got=describe(predicate),
-            want="a function of a parameter, for paths of (path, parameter)",
+            want=f"a function of ({arguments})",
             fix=example,
         )
+    try:
+        signature = inspect.signature(predicate)
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        return
+    try:
+        signature.bind(*arguments.split(", "))
+    except TypeError:
+        raise ArgumentTypeError(
+            "The predicate takes other arguments.",
+            where=where,
+            got=f"a function of {signature}",
+            want=f"a function of ({arguments})",
+            fix=example,
+        ) from None
+
+
+class _Structural:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __get__(self, module: Any, cls: Any = None) -> Any:
+        return self._function if module is None else MethodType(self._function, module)
+
+
+def structural(method: F) -> F:
+    """Makes a method that computes nothing, so that a precision policy leaves it alone.
+
+    Policies wrap what can be called in a class, and call it on an object of another class than the module has: it would
+    not fit together with other modules of the same policy.
+    """
+    return _Structural(method)  # type: ignore[return-value]
 
 
 def combine(module: M, rest: tuple[Any, ...]) -> M:

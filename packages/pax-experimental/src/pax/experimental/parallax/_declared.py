@@ -13,6 +13,13 @@ from pax.experimental.parallax._fields import (
     own_annotations,
 )
 
+READ_ONLY = {
+    "name": "super().__init__(name=...)  # in __init__",
+    "rng": "layer = layer.new_state(rng)",
+    "mode": 'layer = layer.new_state(rng, mode="train")',
+    "training": "layer = layer.train()  # or layer.eval()",
+}
+
 
 def _declaration(module: Any, name: str) -> Declaration:
     return find_declaration(type(module)._authored_bases(), name)
@@ -25,6 +32,22 @@ def with_class_defaults(module: Any) -> Any:
         if holds_placeholders(value):
             module = module.set_attribute(name, value)
     return module
+
+
+def lacks_parameters(module: Any) -> bool:
+    """Whether a module, those below it aside, is not initialized, or holds a placeholder in spite of it."""
+    return not module._initialized or any(map(holds_placeholders, vars(module).values()))
+
+
+def assigned_parameters(module: Any) -> tuple[str, ...]:
+    """Returns the names of the fields of a declared module that are declared as parameters.
+
+    Some may hold arrays already, and these are trained, whether or not `initialized` is called.
+    """
+    roles = (Role.PARAMETER, Role.PARAMETERS)
+    return tuple(
+        name for name in sorted(module._declared & vars(module).keys()) if _declaration(module, name).role in roles
+    )
 
 
 def parameter_names(module: Any) -> list[str]:
@@ -91,11 +114,11 @@ def check_assignment(module: Any, name: str, value: Any) -> None:
     """
     if name in module._declared:
         check_value(_declaration(module, name), name, value, module)
-    elif name in ("rng", "mode", "training", "name"):
+    elif name in READ_ONLY:
         raise AttributeNameError(
             f"`{name}` of `{type(module).__qualname__}` cannot be assigned.",
             where=f"attribute `{name}`",
-            fix="super().__init__(name=...)" if name == "name" else 'layer = layer.new_state(rng, mode="train")',
+            fix=READ_ONLY[name],
             module=module,
         )
     elif not name.startswith("_") and not isinstance(getattr(type(module), name, None), property):

@@ -186,14 +186,23 @@ def check_value(declaration: Declaration, name: str, value: Any, module: Any) ->
         kinds = (ParamInit, pax.EmptyNode, jax.Array, np.ndarray)
         fits = all(isinstance(leaf, kinds) for leaf in leaves) and value is not None
     if not fits:
-        is_number = isinstance(value, bool | int | float | complex)
         raise ArgumentTypeError(
             f"The field `{name}` of `{type(module).__qualname__}` cannot hold this.",
             where=f"field `{name}`",
             got=describe(value),
             want=role.value,
-            fix=f"self.{name} = jnp.array({value!r})"
-            if is_number and role is Role.PARAMETER
-            else f"declare it as what it holds: {name}: {type(value).__name__}",
+            fix=_fix_of(role, name, value),
             module=module,
         )
+
+
+def _fix_of(role: Role, name: str, value: Any) -> str:
+    if role is Role.PARAMETER and isinstance(value, bool | int | float | complex):
+        return f"self.{name} = jnp.array({value!r})"
+    if isinstance(value, type) and issubclass(value, pax.Module):
+        return f"self.{name} = {value.__name__}(...)  # an object, not its class"
+    if role in (Role.PARAMETER, Role.PARAMETERS) and callable(value) and not is_module(value):
+        return f"self.{name} = ParamInit(shape, jax.nn.initializers.normal())"
+    if value is None and role in (Role.PARAMETER, Role.MODULE):
+        return f"declare that it may be left out: {name}: ... | None"
+    return f"declare it as what it holds: {name}: {type(value).__name__}"

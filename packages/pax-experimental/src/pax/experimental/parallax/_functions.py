@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import jax
 
 from pax.errors import ArgumentError, ArgumentTypeError
+from pax.experimental.parallax._declared import lacks_parameters
 from pax.experimental.parallax._module import is_dialect, with_parameters, with_state
 from pax.extend import check_key, describe, modules_in
 
@@ -36,7 +37,7 @@ def initialized(tree: T, rng: jax.Array) -> T:
     """
     check_key(rng)
     modules = _dialect_modules(tree, "initialized")
-    if all(module._initialized for module in modules):
+    if not any(map(lacks_parameters, modules)):
         raise ArgumentError(
             "All Parallax modules of this tree are already initialized.",
             where="pax.experimental.parallax.initialized",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jax.tree_util as jtu
 
 from pax.experimental.parallax._fields import holds_modules, holds_placeholders
@@ -14,8 +15,16 @@ def split_key(key: jax.Array, count: int) -> list[jax.Array]:
     """Returns ``count`` keys; none where there is nothing to give them to."""
     if count == 0:
         return []
-    keys = jax.random.split(key, count)
-    return [keys[index] for index in range(count)]
+    return list(jax.random.split(key, count))  # one computation; each index would be one of its own
+
+
+def batched_like(old: Any, key: jax.Array) -> jax.Array:
+    """Returns ``key``, or as many keys made of it as there are in ``old``, which a stack of modules has."""
+    dtype = getattr(old, "dtype", None)
+    if dtype is None:
+        return key
+    batch = old.shape if jnp.issubdtype(dtype, jax.dtypes.prng_key) else old.shape[:-1]
+    return jax.random.split(key, batch) if batch else key
 
 
 def spread(func: Callable[[Any, jax.Array], Any], value: Any, key: jax.Array, is_target: Callable[[Any], bool]) -> Any:

@@ -1,10 +1,13 @@
 """``Dense`` and ``Dropout``: the layers of Parallax's own example."""
 
+from typing import Any
+
 import jax
 import jax.nn.initializers as init
 import jax.numpy as jnp
+import numpy as np
 
-from pax.errors import ArgumentError
+from pax.errors import ArgumentError, ArgumentTypeError
 from pax.experimental.parallax._fields import Parameter
 from pax.experimental.parallax._module import Module
 from pax.experimental.parallax._param_init import ParamInit
@@ -59,6 +62,7 @@ class Dropout(Module):
         rate: the probability of keeping an element, in (0, 1].
 
     Raises:
+        ArgumentTypeError: ``rate`` is no number.
         ArgumentError: ``rate`` is outside of this range.
 
     >>> import jax, jax.numpy as jnp
@@ -72,6 +76,15 @@ class Dropout(Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        given: Any = rate
+        if isinstance(given, bool) or not isinstance(given, int | float | np.integer | np.floating):
+            raise ArgumentTypeError(
+                "The probability of keeping an element is a number.",
+                where="Dropout, argument `rate`",
+                got=describe(given),
+                want="a number in (0, 1]",
+                fix="Dropout(0.8)  # drops 20 %",
+            )
         if not 0 < rate <= 1:
             raise ArgumentError(
                 "The probability of keeping an element is out of range.",

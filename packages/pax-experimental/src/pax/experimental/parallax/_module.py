@@ -9,15 +9,23 @@ import jax.tree_util as jtu
 import numpy as np
 
 import pax
-from pax.errors import ArgumentError, ArgumentTypeError, MutationError, UnsupportedModuleError
-from pax.experimental.parallax._declared import check_assignment, check_names, parameter_names, with_class_defaults
+from pax.errors import ArgumentError, ArgumentTypeError, MutationError, PaxError, UnsupportedModuleError
+from pax.experimental.parallax._declared import (
+    READ_ONLY,
+    assigned_parameters,
+    check_assignment,
+    check_names,
+    lacks_parameters,
+    parameter_names,
+    with_class_defaults,
+)
 from pax.experimental.parallax._fields import fields_with_modules, own_annotations
-from pax.experimental.parallax._keys import split_key, spread
-from pax.experimental.parallax._missing_steps import NO_KEY, NOT_INITIALIZED, explain
+from pax.experimental.parallax._keys import batched_like, split_key, spread
+from pax.experimental.parallax._missing_steps import NO_KEY, NOT_INITIALIZED, explain, explain_gradient
 from pax.experimental.parallax._modes import read_mode, stored_mode
 from pax.experimental.parallax._param_init import ParamInit
 from pax.experimental.parallax._printing import as_block, as_line, extra_of, header_of
-from pax.extend import check_key, describe, is_module, is_mutable
+from pax.extend import check_key, describe, is_module, is_mutable, modules_in
 
 
 class Module(pax.Module):
@@ -97,7 +105,7 @@ class Module(pax.Module):
                     f"Cannot assign `{name}`: this `{type(self).__qualname__}` is already initialized.",
                     where=f"attribute `{name}`",
                     got="an assignment outside of any `pax.pure` function",
-                    fix=f"layer = layer.replace({name}=...)",
+                    fix=READ_ONLY.get(name, f"layer = layer.replace({name}=...)"),
                     why="a module is a value: a change in place would be invisible to jax.jit",
                     module=self,
                 )
@@ -108,7 +116,7 @@ class Module(pax.Module):
                 f"The field `{name}` of `{type(self).__qualname__}` cannot be deleted.",
                 where=f"attribute `{name}`",
                 got=f"del module.{name}",
-                fix=f"layer = layer.replace({name}=None)",
+                fix=f"layer = layer.replace({name}=pax.EmptyNode())",
                 module=self,
             )
 
@@ -140,6 +148,8 @@ class Module(pax.Module):
         This node keeps ``rng`` itself. The fields with submodules, in alphabetical order, get the keys of one
         ``jax.random.split(rng, n)``, and so on below; a tuple splits its key over its items. A node that uses its own
         key is so the parent of its children's keys: let a module either draw random numbers or have submodules that do.
+        Where a module is several stacked along first axes, as `jax.vmap` and `pax.Ensemble` make them, and has keys for
+        all of them, each gets one of its own again.
 
         Args:
             rng: a key, typed or ``uint32[2]``; it may be traced.
@@ -155,7 +165,7 @@ class Module(pax.Module):
         names = fields_with_modules(self)
         for name, key in zip(names, split_key(rng, len(names)), strict=True):
             changes[name] = with_state(getattr(self, name), key, mode)
-        return self.replace(_rng=rng, **changes)
+        return super().replace(_rng=batched_like(self.rng, rng), **changes)
 
     def split(self, n: int) -> list[Self]:
         """Returns copies that share the parameters, and have different keys: for one that is used several times.
@@ -183,18 +193,19 @@ class Module(pax.Module):
 
         Equal keys give equal parameters. Each node splits its key into one for its parameters and one for its
         submodules; both are split over the fields in alphabetical order; tuples split theirs over their items. Plain
-        PAX modules, and modules that are initialized, stay as they are.
+        PAX modules, and what is there already, stay as they are: where a declared part was put into an initialized
+        module, that part gets its parameters.
 
         Args:
             rng: a key, typed or ``uint32[2]``; it may be traced.
 
         Raises:
-            ArgumentError: the module is initialized; or an initialiser returns an array of another shape.
+            ArgumentError: nothing is left to initialize; an initialiser fails, or returns an array of another shape.
             AttributeNameError: a declared parameter or submodule was not assigned.
             ArgumentTypeError: ``rng`` is no key; or an initialiser returns no array.
         """
         check_key(rng)
-        if self._initialized:
+        if _is_complete(self):
             raise ArgumentError(
                 f"This `{type(self).__qualname__}` is already initialized.",
                 got="a second call of initialized",
@@ -211,13 +222,29 @@ class Module(pax.Module):
             changes[name] = spread(make, getattr(module, name), key, _is_placeholder)
         for name, key in zip(modules, split_key(for_modules, len(modules)), strict=True):
             changes[name] = with_parameters(getattr(module, name), key)
-        made: Self = module.replace(_initialized=True, _trained=tuple(parameters), **changes)
+        made: Self = pax.Module.replace(module, _initialized=True, _trained=tuple(parameters), **changes)
         return made
 
     def parameters(self) -> Self:
         """Returns the module with its parameters only; an `EmptyNode` is in the place of keys and other arrays."""
-        new: Self = _parameters_method(self._trained)(self)
+        names = self._trained if self._initialized else assigned_parameters(self)
+        new: Self = _parameters_method(names)(self)
         return new
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with other values of fields, which have to be of the declared kinds.
+
+        A declared part that is put into an initialized module gets its parameters by :meth:`initialized`.
+
+        Raises:
+            AttributeNameError: there is no such field; or it is `rng` or `mode`, which :meth:`new_state` sets.
+            ArgumentTypeError: a field is declared to hold something else.
+            SharedNodeError: an array or a module would stand at two places.
+        """
+        for name, value in changes.items():
+            if name in self._declared or name in ("rng", "mode"):
+                check_assignment(self, name, value)
+        return super().replace(**changes)
 
     # ---- use --------------------------------------------------------------------------------------------------------
 
@@ -232,6 +259,8 @@ class Module(pax.Module):
         try:
             return self.forward(*args, **kwargs)
         except TypeError as error:
+            if isinstance(error, PaxError) and error.module is None:
+                error.module = self
             found = explain(self, error)
             if found is None:
                 raise
@@ -250,12 +279,18 @@ class Module(pax.Module):
             is the updated model; the model has to be the first tree.
 
         Raises:
-            ArgumentTypeError: the module is not initialized.
+            ArgumentTypeError: the module is not initialized; or a parameter is no floating-point array.
             TypeError: the output is not a scalar.
         """
         if not self._initialized:
             raise ArgumentTypeError(**NOT_INITIALIZED, got="grad", module=self)
-        gradient: Self = _grad(self, *args, **kwargs)
+        try:
+            gradient: Self = _grad(self, *args, **kwargs)
+        except TypeError as error:
+            found = explain_gradient(self, error)
+            if found is None:
+                raise
+            raise found from error
         return gradient
 
     # ---- text -------------------------------------------------------------------------------------------------------
@@ -296,7 +331,11 @@ def _set_training(is_training: bool, node: Any) -> Any:
 
 def with_parameters(value: Any, key: jax.Array) -> Any:
     """Returns a tree of modules with parameters in all Parallax modules that have none yet; see ``initialized``."""
-    return spread(lambda node, part: node if node._initialized else node.initialized(part), value, key, is_dialect)
+    return spread(lambda node, part: node if _is_complete(node) else node.initialized(part), value, key, is_dialect)
+
+
+def _is_complete(module: Module) -> bool:
+    return not any(lacks_parameters(node) for node in modules_in(module) if is_dialect(node))
 
 
 def _is_placeholder(value: Any) -> bool:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pax.errors import ArgumentError, ArgumentTypeError, AttributeNameError
+from pax.errors import ArgumentError, ArgumentTypeError, AttributeNameError, PaxError
 from pax.experimental.parallax._initializers import Recipe, find_recipe, same_initializer
 from pax.extend import describe
 
@@ -72,11 +72,23 @@ class ParamInit:
             where: what errors call this place.
 
         Raises:
-            ArgumentTypeError: the initialiser returned no array.
-            ArgumentError: the initialiser returned an array of another shape.
+            ArgumentTypeError: the initialiser returned no array, or raised a ``TypeError``.
+            ArgumentError: the initialiser returned an array of another shape, or raised a ``ValueError``.
         """
-        made = self._initializer(key, self._shape)
-        name = getattr(self._initializer, "__name__", "initializer")
+        try:
+            made = self._initializer(key, self._shape)
+        except PaxError:
+            raise
+        except (TypeError, ValueError) as error:
+            kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentError
+            raise kind(
+                f"The initialiser of {self!r} failed.",
+                where=where,
+                got=str(error),
+                want="a function of (key, shape) that works for this shape",
+                fix=f"ParamInit({self._shape}, jax.nn.initializers.normal())  # works for all shapes",
+            ) from error
+        name = getattr(self._initializer, "__qualname__", "initializer").partition(".<locals>")[0]
         if not isinstance(made, jax.Array | np.ndarray | np.generic):
             raise ArgumentTypeError(
                 "An initialiser has to return an array.",

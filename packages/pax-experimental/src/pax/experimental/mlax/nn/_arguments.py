@@ -39,6 +39,7 @@ class KeyedLayer(Module):
 
         Raises:
             ArgumentError: the initializer cannot make this shape, or has been used.
+            ArgumentTypeError: it is no function of ``(key, shape, dtype)`` that returns an array.
         """
         function = getattr(self, initializer)
         if function is None:
@@ -51,6 +52,15 @@ class KeyedLayer(Module):
         want = f"{jnp.dtype(dtype)}[{','.join(map(str, shape))}]"
         try:
             value = jnp.asarray(function(self.rng.data, shape, dtype))
+        except TypeError as error:
+            raise ArgumentTypeError(
+                f"The initializer of `{what}` makes no array.",
+                where=f"argument `{initializer}`",
+                got=f"{describe(function)}, and {error}",
+                want="initializer(key, shape, dtype), which returns an array",
+                fix=f"{initializer}=jax.nn.initializers.normal()  # with the parentheses",
+                module=self,
+            ) from error
         except ValueError as error:
             raise ArgumentError(
                 f"The initializer of `{what}` cannot make its shape.",

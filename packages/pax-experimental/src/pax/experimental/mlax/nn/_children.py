@@ -10,8 +10,8 @@ import pax
 from pax.errors import ArgumentTypeError
 from pax.experimental.mlax._module import Axes, Module
 from pax.experimental.mlax._parameter import Parameter
-from pax.experimental.mlax.nn._functions import F
-from pax.extend import describe, is_module, modules_in
+from pax.experimental.mlax.nn._functions import F, is_function
+from pax.extend import check_key, describe, is_module, modules_in
 
 
 def as_layers(layers: Any, *, where: str) -> Parameter:
@@ -37,7 +37,7 @@ def as_layer(layer: Any, *, where: str) -> Any:
     Raises:
         ArgumentTypeError: it is neither.
     """
-    if callable(layer) and not (isinstance(layer, type) and issubclass(layer, pax.Module)):
+    if is_function(layer):
         return layer if is_module(layer) else F(layer)
     raise ArgumentTypeError(
         "This is no layer.",
@@ -62,7 +62,7 @@ def hand_out(rng: Any, layers: Sequence[Any], *, owner: Any) -> list[Any]:
     A single one that needs a key gets ``rng`` itself; of several the j-th gets ``fold_in(rng, j)``.
 
     Raises:
-        ArgumentTypeError: there is no key for several.
+        ArgumentTypeError: there is no key for several, or it is none.
     """
     needy = [needs_key(layer) for layer in layers]
     if sum(needy) > 1 and rng is None:
@@ -75,8 +75,9 @@ def hand_out(rng: Any, layers: Sequence[Any], *, owner: Any) -> list[Any]:
         )
     if sum(needy) < 2:
         return [rng if needs else None for needs in needy]
+    key = check_key(rng)
     numbers = iter(range(len(layers)))
-    return [jax.random.fold_in(rng, next(numbers)) if needs else None for needs in needy]
+    return [jax.random.fold_in(key, next(numbers)) if needs else None for needs in needy]
 
 
 def call_layer(layer: Any, x: Any, rng: Any, inference_mode: bool, batch_axis_name: Axes) -> tuple[Any, Any]:

@@ -1,10 +1,12 @@
 """``Series`` and ``Parallel``, with and without keys: layers that consist of layers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pax.errors import ArgumentTypeError
 from pax.experimental.mlax._module import Axes, Module
 from pax.experimental.mlax.nn._children import as_layers, call_layer, hand_out
+from pax.extend import describe
 
 
 class _Container(Module):
@@ -31,10 +33,24 @@ class _Container(Module):
 
     def _in_parallel(self, xs: Any, keys: list[Any], inference_mode: bool, batch_axis_name: Axes) -> tuple[Any, ...]:
         outputs = []
-        for index, (layer, key, x) in enumerate(zip(self.layers.data, keys, xs, strict=False)):
+        for index, (layer, key, x) in enumerate(zip(self.layers.data, keys, self._inputs(xs), strict=False)):
             y, self.layers.data[index] = call_layer(layer, x, key, inference_mode, batch_axis_name)
             outputs.append(y)
         return tuple(outputs)
+
+    def _inputs(self, xs: Any) -> Iterator[Any]:
+        try:
+            if isinstance(xs, Mapping | str):
+                raise TypeError
+            return iter(xs)
+        except TypeError:
+            raise ArgumentTypeError(
+                "Expecting an input for each layer.",
+                got=describe(xs),
+                want="a tuple, or any other iterable, of inputs",
+                fix="ys, net = net((x, x), None)",
+                module=self,
+            ) from None
 
     def _no_keys(self) -> list[Any]:
         return [None] * len(self.layers.data)
@@ -129,6 +145,9 @@ class Parallel(_Container):
             rng: not used.
             inference_mode: handed on.
             batch_axis_name: handed on.
+
+        Raises:
+            ArgumentTypeError: ``x`` is no iterable, or a dictionary.
         """
         return self._in_parallel(x, self._no_keys(), inference_mode, batch_axis_name)
 
@@ -163,7 +182,7 @@ class ParallelRng(_Container):
             batch_axis_name: handed on.
 
         Raises:
-            ArgumentTypeError: several layers need a key, and there is none.
+            ArgumentTypeError: several layers need a key, and there is none; or ``x`` is no iterable, or a dictionary.
         """
         keys = hand_out(rng, self.layers.data, owner=self)
         return self._in_parallel(x, keys, inference_mode, batch_axis_name)

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import pax
 from pax.errors import ArgumentTypeError
 from pax.experimental.mlax._module import Axes, Module
 from pax.extend import describe
@@ -25,7 +26,7 @@ class _FunctionLayer(Module):
     def __init__(self, train_fn: Function, infer_fn: Function | None = None) -> None:
         super().__init__()
         for what, function in (("train_fn", train_fn), ("infer_fn", infer_fn)):
-            if not callable(function) and (what == "train_fn" or function is not None):
+            if not is_function(function) and (what == "train_fn" or function is not None):
                 raise ArgumentTypeError(
                     f"`{what}` has to be a function.",
                     where=f"mlax.nn.{type(self).__name__}",
@@ -97,6 +98,11 @@ class FRng(_FunctionLayer):
     def forward(self, x: Any, rng: Any, inference_mode: bool = False, batch_axis_name: Axes = ()) -> Any:
         """Returns ``function(x, rng)``."""
         return self._call(inference_mode, batch_axis_name, x, rng)
+
+
+def is_function(value: Any) -> bool:
+    """Whether something can be called with an input: a class of modules cannot."""
+    return callable(value) and not (isinstance(value, type) and issubclass(value, pax.Module))
 
 
 def _takes(function: Function, argument: str) -> bool:

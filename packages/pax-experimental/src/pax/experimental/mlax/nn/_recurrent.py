@@ -10,7 +10,7 @@ from pax.errors import ArgumentError, ArgumentTypeError, StructureError
 from pax.experimental.mlax._module import Axes, Module
 from pax.experimental.mlax.nn._arguments import positive
 from pax.experimental.mlax.nn._children import as_layer, call_layer, needs_key
-from pax.extend import describe, modules_in
+from pax.extend import check_key, describe, modules_in
 
 
 class _Scanned(Module):
@@ -39,8 +39,7 @@ class _Scanned(Module):
     def _loop(self, x: Any, rng: Any, inference_mode: bool, batch_axis_name: Axes) -> tuple[Any, Any]:
         xs, hidden = self._sequence(x)
         length = _length(xs, self)
-        if not needs_key(self.cell):
-            rng = None
+        rng = None if rng is None or not needs_key(self.cell) else check_key(rng)
 
         def step(cell: Any, hidden: Any, number: Any, x: Any) -> tuple[Any, Any, Any]:
             key = None if rng is None else jax.random.fold_in(rng, number)
@@ -60,7 +59,14 @@ class _Scanned(Module):
         numbers = jnp.arange(length)[::-1] if self.reverse else jnp.arange(length)
         first = None
         cell = self.cell
-        if length and not all(m.initialized for m in modules_in(cell) if isinstance(m, Module)):
+        if not all(m.initialized for m in modules_in(cell) if isinstance(m, Module)):
+            if not length:
+                raise ArgumentError(
+                    "A sequence without steps cannot initialize the cell.",
+                    got="arrays whose first axis has the size 0",
+                    want="at least one step in the first call",
+                    module=self,
+                )
             # Its structure changes in this step, so it cannot be one of the loop.
             start = length - 1 if self.reverse else 0
             cell, first, hidden = step(cell, hidden, 0, jax.tree.map(lambda leaf: leaf[start], xs))
@@ -129,7 +135,8 @@ class Recurrent(_Scanned):
 
         Raises:
             ArgumentTypeError: the input is no such pair, or the arrays of ``xs`` have different lengths.
-            ArgumentError: the cell does not return ``(y, hidden)``, or changes the shape or dtype of ``hidden``.
+            ArgumentError: the cell does not return ``(y, hidden)``, or changes the shape or dtype of ``hidden``; or
+                there is no step, and the cell is not initialized.
             StructureError: the cell changes its own structure.
         """
         return self._loop(x, None, inference_mode, batch_axis_name)
@@ -168,7 +175,8 @@ class RecurrentRng(_Scanned):
 
         Raises:
             ArgumentTypeError: the input is no such pair, or the arrays of ``xs`` have different lengths.
-            ArgumentError: the cell does not return ``(y, hidden)``, or changes the shape or dtype of ``hidden``.
+            ArgumentError: the cell does not return ``(y, hidden)``, or changes the shape or dtype of ``hidden``; or
+                there is no step, and the cell is not initialized.
             StructureError: the cell changes its own structure.
         """
         return self._loop(x, rng, inference_mode, batch_axis_name)
