@@ -41,10 +41,11 @@ _CORE_LAYERS = """
     _jax_compat
     _static
     _paths
-    _mutation
     _random
     _empty
     _classify
+    _callers
+    _mutation
     _structure
     _variants
     _node

@@ -96,6 +96,50 @@ def test_the_error_in_a_pure_function_tells_of_modules_that_are_no_inputs() -> N
     assert "fix:   pass the module as an argument of the pure function" in str(caught.value)
 
 
+def test_the_error_in_a_constructor_tells_of_modules_that_are_finished() -> None:
+    class Builder(pax.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = Linear(2, 2)
+            self.layer.bias = jnp.ones(2)
+
+    with pytest.raises(MutationError) as caught:
+        Builder()
+    assert "where: layer (Linear), attribute `bias`" in str(caught.value)
+    assert "got:   an assignment of a module that is finished, inside of the constructor" in str(caught.value)
+    assert "fix:   self.layer = Layer(...).replace(bias=...)" in str(caught.value)
+
+
+def test_the_error_names_the_path_below_the_module_that_was_called() -> None:
+    """The user may not know the module inside of the layer that keeps the statistics."""
+
+    class Outer(pax.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.counters = [Counter(), Counter()]
+
+        def __call__(self) -> Any:
+            return self.counters[1]()
+
+    with pytest.raises(MutationError) as caught:
+        Outer()()
+    lines = str(caught.value).splitlines()
+    assert lines[2] == "  where: counters[1] (Counter), attribute `count`"
+    assert lines[4:-1] == [
+        "  fix:   model, output = pax.purecall(model, x)  # and go on with the returned model",
+        "         model = model.eval()  # for inference: states stay as they are",
+    ]
+
+
+def test_the_error_names_the_method_that_was_called() -> None:
+    with pytest.raises(MutationError) as caught:
+        pax.RngSeq(1).next_rng_key()
+    lines = str(caught.value).splitlines()
+    assert lines[4:-1] == [
+        "  fix:   model, result = pax.module_and_value(model.next_rng_key)(...)  # and go on with that model"
+    ]
+
+
 # ---- who may change --------------------------------------------------------------------------------------------------
 
 

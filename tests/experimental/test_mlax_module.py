@@ -18,9 +18,10 @@ from pax.errors import (
     MutationError,
     SharedNodeError,
     StateDictError,
+    StructureError,
 )
 from pax.experimental.mlax import Module, Parameter, is_leaf_param, is_non_trainable_param, is_trainable_param
-from pax.experimental.mlax.nn import Linear, Series
+from pax.experimental.mlax.nn import FRng, Linear, Recurrent, Series
 
 KEY = jax.random.key(0)
 
@@ -555,3 +556,205 @@ def test_setup_and_forward_are_seen_by_vmap_without_the_batch_axis() -> None:
     assert y.shape == (5, 2)
     assert layer.linear_kernel.data.shape == (3, 2)
     assert _structure(layer) == _structure(layer(jnp.ones(3), None)[1])
+
+
+# ---- mistakes in `forward` ------------------------------------------------------------------------------------------
+
+
+class Outer(Module):
+    """Runs a function as its `forward`."""
+
+    def __init__(self, body: Any) -> None:
+        super().__init__()
+        self.body = body
+        self.subs = [Linear(KEY, 2)]
+        self.sub = Linear(KEY, 2)
+        self.w = Parameter(True)
+
+    def setup(self, x: Any) -> None:
+        self.w.data = jnp.ones(x.shape)
+
+    def forward(self, x: Any, rng: Any = None, inference_mode: bool = False, batch_axis_name: Any = ()) -> Any:
+        return self.body(self, x)
+
+
+def _drop(self: Any, x: Any) -> Any:
+    y, _ = self.sub(x, None)
+    return y
+
+
+def _drop_in_list(self: Any, x: Any) -> Any:
+    y, _ = jax.vmap(self.subs[0].__call__, (0, None), (0, None))(x[None], None)
+    return y[0]
+
+
+def _scan(module: Any) -> Any:
+    return jax.lax.scan(lambda carry, x: (carry, module(x, None)[0]), 0.0, jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m: m(jnp.ones(3), None),
+        lambda m: pax.purecall(m, jnp.ones(3)),
+        lambda m: jax.vmap(m.__call__, (0, None), (0, None))(jnp.ones((2, 3)), None),
+        lambda m: jax.jit(lambda m, x: m(x, None))(m, jnp.ones(3)),
+        _scan,
+    ],
+    ids=["call", "pax", "vmap", "jit", "scan"],
+)
+@pytest.mark.parametrize(("body", "place"), [(_drop, "sub"), (_drop_in_list, "subs[0]")])
+def test_a_submodule_that_is_set_up_and_not_assigned_is_an_error(call: Any, body: Any, place: str) -> None:
+    with pytest.raises(StructureError) as error:
+        call(Outer(body))
+    assert error.value.headline == f"What `self.{place}(...)` returned was not assigned."
+    assert error.value.fix == f"y, self.{place} = self.{place}(x, rng, inference_mode, batch_axis_name)"
+
+
+def test_errors_name_the_place_below_the_module_that_was_called() -> None:
+    def forward(self: Any, x: Any) -> Any:
+        y, self.sub = self.sub(x, None)
+        return y
+
+    outer: Any = Outer(forward)
+    with pax.experimental.mutable(outer) as outer:
+        outer.sub = Series([Outer(_drop)])
+    with pytest.raises(StructureError) as error:
+        outer(jnp.ones(3), None)
+    assert error.value.path == "sub.layers.data[0]"
+
+
+def test_calls_that_are_used_or_belong_to_nothing_are_no_mistake() -> None:
+    other = Linear(KEY, 2)
+
+    def forward(self: Any, x: Any) -> Any:
+        once, sub = self.sub(x, None)
+        twice, self.sub = sub(x, None)
+        in_place = self.subs[0](x)
+        return once + twice + in_place + other(x, None)[0]
+
+    _, outer = Outer(forward)(jnp.ones(3), None)
+    assert outer.sub.initialized
+    assert outer.subs[0].initialized
+    _, again = outer(jnp.ones(3), None)
+    assert _structure(again) == _structure(outer)
+
+
+def test_a_submodule_that_is_set_up_may_be_called_without_assignment() -> None:
+    class Made(Outer):
+        def setup(self, x: Any) -> None:
+            y, _ = self.sub(x, None)  # for its shape
+            _, self.sub = self.sub(x, None)
+            self.w.data = jnp.ones(y.shape)
+
+    y, made = Made(_drop)(jnp.ones(3), None)
+    assert made.w.data.shape == y.shape
+    assert made.sub.initialized
+
+
+def _swap(self: Any, x: Any) -> Any:
+    self.sub, y = self.sub(x, None)
+    return y
+
+
+def _assign(self: Any, x: Any) -> Any:
+    self.w = self.w.data + 1
+    return x
+
+
+def test_the_order_of_pax_is_refused() -> None:
+    with pytest.raises(ArgumentTypeError, match="the output first") as error:
+        Outer(_swap)(jnp.ones(3), None)
+    assert error.value.fix == "y, self.sub = self.sub(x, rng, inference_mode, batch_axis_name)"
+
+
+def test_modules_are_replaced_by_modules_and_by_nothing() -> None:
+    def forward(self: Any, x: Any) -> Any:
+        self.sub = Scale()
+        self.subs, self.sub = self.sub, [self.subs]
+        self.sub = None
+        self.sub = 3
+        self.w = Parameter(False)
+
+    outer, _ = pax.purecall(Outer(forward), jnp.ones(3))
+    assert isinstance(outer.subs, Scale)
+    assert outer.sub == 3
+
+
+def test_an_array_in_the_place_of_a_parameter_is_refused() -> None:
+    with pytest.raises(ArgumentTypeError, match="assign to its data") as error:
+        Outer(_assign)(jnp.ones(3), None)
+    assert error.value.fix == "self.w.data = ..."
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda p: jnp.ones(2) * p,
+        lambda p: p + jnp.ones(2),
+        lambda p: jnp.ones(2) @ p,
+        lambda p: np.ones(2) - p,
+        lambda p: 2.0 / p,
+        lambda p: -p,
+        lambda p: p**2,
+    ],
+)
+def test_arithmetic_with_a_parameter_names_its_data(operation: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="A Parameter is no array") as error:
+        operation(Parameter(True, jnp.ones(2)))
+    assert ".data" in str(error.value.fix)
+
+
+def test_a_part_of_a_partition_says_that_it_is_one() -> None:
+    _, net = Series([Linear(KEY, 2)])(jnp.ones(3), None)
+    with pytest.raises(ArgumentTypeError, match="A parameter has no data") as error:
+        net.partition()[1](jnp.ones(3), None)
+    assert "combine" in str(error.value.fix)
+    assert error.value.path == "layers.data[0]"
+
+
+def test_a_setup_that_fills_nothing_is_named() -> None:
+    class Empty(Scale):
+        def setup(self, x: Any) -> None: ...
+
+    with pytest.raises(ArgumentTypeError, match="A parameter has no data") as error:
+        Empty()(jnp.ones(2), None)
+    assert "in `setup`" in str(error.value.fix)
+
+
+class Noisy(Module):
+    """Needs a key."""
+
+    def setup(self, x: Any) -> None: ...
+
+    def forward(self, x: Any, rng: Any, inference_mode: bool = False, batch_axis_name: Any = ()) -> Any:
+        return jax.random.normal(rng), 0.0
+
+
+@pytest.mark.parametrize(
+    ("call", "path"),
+    [
+        (lambda: Series([jnp.abs, Noisy()])(0, KEY), "layers.data[1]"),
+        (lambda: Recurrent(Noisy())((jnp.ones(3), 0.0), KEY), "cell"),
+        (lambda: pax.purecall(pax.Sequential(Noisy()), 0), None),
+        (lambda: FRng(lambda x, rng: jax.random.split(rng))(0, None), None),
+    ],
+)
+def test_a_layer_without_its_key_is_named_and_how_it_gets_one(call: Any, path: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="This layer needs a key, and gets none") as error:
+        call()
+    assert "SeriesRng" in str(error.value.fix)
+    assert "pax.RngSeq" in str(error.value.fix)
+    assert error.value.module is not None
+    if path:
+        assert error.value.path == path
+
+
+def test_apply_sets_up_the_submodules_that_are_called() -> None:
+    def forward(self: Any, x: Any) -> Any:
+        y, self.sub = self.sub(x, None)
+        return y
+
+    _, outer = Outer(forward).apply(jnp.ones(3), None)
+    assert outer.sub.initialized
+    assert not outer.initialized

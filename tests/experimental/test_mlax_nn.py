@@ -236,6 +236,28 @@ def test_several_needy_layers_without_a_key_are_a_type_error() -> None:
     assert isinstance(error.value, ArgumentTypeError)
 
 
+def test_inference_needs_no_key() -> None:
+    layers = [FRng(dropped, kept) for _ in range(2)]
+    assert SeriesRng(layers)(1.0, None, True)[0] == 1.0
+    assert ParallelRng(layers)((1.0, 2.0), None, True)[0] == (1.0, 2.0)
+    net, _ = pax.purecall(pax.nn.Sequential(SeriesRng(layers)).eval(), 1.0)
+    assert net(1.0) == 1.0
+
+
+def dropped(x: Any, rng: Any) -> Any:
+    return dropout(x, rng, 0.5, ())
+
+
+def kept(x: Any, rng: Any) -> Any:
+    return x
+
+
+def test_signatures_are_taken_once(monkeypatch: Any) -> None:
+    net = SeriesRng([FRng(dropped, kept), F(jnp.sin), FRng(dropped, kept)])(1.0, KEY)[1]
+    monkeypatch.setattr("inspect.signature", None)
+    assert net(1.0, KEY)[1] == net
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -338,6 +360,9 @@ def test_a_cell_has_to_keep_its_hidden_state_and_its_structure() -> None:
         Recurrent(Growing())((jnp.ones(3), 0.0), None)
     with pytest.raises(ArgumentError, match="hidden state must keep"):
         Recurrent(F(lambda x: (x[0], jnp.append(x[1], 0.0))))((jnp.ones(3), jnp.ones(2)), None)
+    for length in (1, 2):  # the first step sets the cell up, outside of the loop
+        with pytest.raises(ArgumentError, match="hidden state must keep"):
+            Recurrent(F(lambda x: (x[0], x[1].astype(int))))((jnp.ones(length), jnp.ones(2)), None)
     with pytest.raises(ArgumentError, match="A cell has to return"):
         Recurrent(F(lambda x: x[0]))((jnp.ones(3), 0.0), None)
 
@@ -428,6 +453,16 @@ def test_a_convolution_of_a_batch_says_that_there_is_none() -> None:
     _, conv = Conv(KEY, 3, 3)(jnp.ones((5, 5, 2)), None)
     with pytest.raises(ArgumentTypeError, match="without a batch axis"):
         conv(jnp.ones((8, 5, 5, 2)), None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fix"), [((8, 5, 5, 2), "jax.vmap"), ((5, 5), "x[..., None]"), ((5,), "x[..., None]")]
+)
+def test_a_convolution_of_other_axes_names_what_it_takes(shape: Any, fix: str) -> None:
+    with pytest.raises((ArgumentError, ArgumentTypeError)) as error:
+        Conv(KEY, 3, (3, 3))(jnp.ones(shape), None)
+    assert fix in str(error.value.fix)
+    assert "filter_shape" in str(error.value) or len(shape) == 1
 
 
 def test_a_batch_axis_outside_of_vmap_is_named() -> None:

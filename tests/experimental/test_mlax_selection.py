@@ -258,6 +258,19 @@ def test_modules_of_another_structure_do_not_combine(other: Any) -> None:
     assert isinstance(error.value, StructureError)
 
 
+def test_what_does_not_combine_is_named_by_its_path() -> None:
+    trainables, rest = Series([Linear(KEY, 2)])(jnp.ones(3), None)[1].partition()
+    wide = Series([Linear(KEY, 5)])(jnp.ones(3), None)[1].partition()[1]
+    with pytest.raises(StructureError) as error:
+        trainables.combine(rest, wide)
+    assert error.value.got == "layers.data[0].out_features: got 5, want 2"
+    with pytest.raises(StructureError, match=r"initialized: got False, want True"):
+        rest.combine(Series([Linear(KEY, 2)]))
+    lists = [Tree(Parameter(True, data))(None, None)[1] for data in ([jnp.ones(1)], {"a": jnp.ones(1)})]
+    with pytest.raises(StructureError, match=r"path `part0\.data`"):
+        lists[0].combine(lists[1])
+
+
 @pytest.mark.parametrize("method", ["filter", "filter_with_path", "partition", "partition_with_path"])
 def test_a_predicate_has_to_be_a_function(method: str) -> None:
     with pytest.raises(ArgumentTypeError, match="A predicate has to be a function"):

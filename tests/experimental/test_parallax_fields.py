@@ -371,7 +371,12 @@ def test_parameters_that_have_no_gradients_are_named() -> None:
     [
         ("weight", 1.5, "self.weight = jnp.array(1.5)"),
         ("weight", init.normal(), "self.weight = ParamInit(shape, jax.nn.initializers.normal())"),
-        ("weight", None, "weight: ... | None"),
+        ("weight", None, "weight: Parameter | None"),
+        ("dense", None, "dense: Dense | None"),
+        ("layers", None, "layers: ModuleTuple | None"),
+        ("dense", _ones(2), "dense: Parameter"),
+        ("layers", [_ones(2)], "layers: ParameterTuple"),
+        ("weight", (Dense(1, 1),), "weight: ModuleTuple"),
         ("dense", Dense, "self.dense = Dense(...)"),
         ("layers", 3, "layers: int"),
     ],
@@ -381,6 +386,77 @@ def test_a_refused_value_comes_with_what_to_write(name: str, value: Any, fix: st
         Wrong(**{name: value})
     assert caught.value.fix is not None
     assert fix in caught.value.fix
+
+
+def test_a_misspelt_field_is_recognised(initialized: Any) -> None:
+    with pytest.raises(AttributeNameError, match="did you mean `weight`"):
+        Wrong(weigth=_ones(2))
+    with pytest.raises(MutationError, match="did you mean `weight`"):
+        initialized.weigth = jnp.ones(2)
+    with pytest.raises(MutationError, match="`foo` is not declared") as caught:
+        initialized.foo = 1
+    assert "replace" not in str(caught.value)
+    with pytest.raises(MutationError, match=r"layer\.replace\(weight=\.\.\.\)"):
+        initialized.weight = jnp.ones(2)
+
+
+class Constants(Module):
+    rate: float
+    size: int | None
+    text: Annotated[str, "shown"]
+    array: jax.Array
+    function: Callable[[Any], Any]
+    rows: tuple[Any, ...]
+    anything: Any
+    thing: object
+    unknown: DoesNotExist  # type: ignore[name-defined]  # noqa: F821
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__()
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        ("rate", _ones(2), "rate: Parameter"),
+        ("rate", [_ones(2)], "rate: ParameterTuple"),
+        ("size", Dense(1, 1), "size: Dense"),
+        ("size", (Dense(1, 1),), "size: ModuleTuple"),
+        ("text", Dense(1, 1), "text: Dense"),
+        ("array", _ones(2), "array: Parameter"),
+    ],
+)
+def test_a_constant_is_no_parameter_and_no_module(name: str, value: Any, fix: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=f"The field `{name}` of `Constants` cannot hold this") as caught:
+        Constants(**{name: value})
+    assert caught.value.fix is not None
+    assert caught.value.fix.endswith(fix)
+
+
+@pytest.mark.parametrize("name", ["function", "rows", "anything", "thing", "unknown"])
+def test_where_an_annotation_says_nothing_modules_and_placeholders_are_accepted(name: str) -> None:
+    for value in (Dense(1, 2), (_ones(2),)):
+        made = Constants(**{name: value}).initialized(jax.random.key(0))
+        assert jax.tree.leaves(made.parameters())
+    Constants(rate="free", size=None, text=3, array=jnp.ones(2)).initialized(jax.random.key(0))
+
+
+def test_a_placeholder_in_the_class_body_has_to_be_declared() -> None:
+    class Undeclared(Module):
+        w = _ones(3)
+
+        def forward(self, use: Callable[[Any], Any]) -> Any:
+            return use(self.w)
+
+    uses: list[Callable[[Any], Any]] = [lambda w: w * 2, jnp.sin, lambda w: w.T]
+    for use in uses:
+        with pytest.raises(AttributeNameError, match="`w` in its class body, but declares no such field") as caught:
+            Undeclared().initialized(jax.random.key(0))(use)
+        assert "w: Parameter" in str(caught.value)
+        with pytest.raises((ArgumentTypeError, AttributeNameError), match="not initialized"):
+            Undeclared()(use)
 
 
 def test_the_advice_for_read_only_names_can_be_followed(initialized: Any) -> None:

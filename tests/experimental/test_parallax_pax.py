@@ -19,7 +19,7 @@ import opax
 import pax
 from helpers.traces import TraceCounter
 from helpers.treedefs import treedef
-from pax.errors import ArgumentTypeError, StateDictError, StructureError
+from pax.errors import ArgumentError, ArgumentTypeError, StateDictError, StructureError
 from pax.experimental import parallax
 from pax.experimental.parallax import Dense, Dropout, Module, Optimizer, Parameter, ParamInit
 
@@ -168,8 +168,11 @@ def test_state_dictionaries(net: Any) -> None:
     assert loaded(_X) == net(_X)
     state = jax.tree.map(np.asarray, net.state_dict())
     assert float(net.new_state(jax.random.PRNGKey(9)).load_state_dict(state)(_X)) == float(net(_X))
-    with pytest.raises(StateDictError, match=r"first\.weight"):
+    with pytest.raises(StateDictError, match="call initialized\\(rng\\) first") as caught:
         Net().load_state_dict(net.state_dict())
+    assert caught.value.module is not None
+    with pytest.raises(StateDictError, match=r"first\.weight"):
+        other.load_state_dict({name: part for name, part in net.state_dict().items() if name != "first"})
 
 
 def test_parts_can_be_taken_and_put_back(net: Any) -> None:
@@ -230,6 +233,17 @@ def test_dense() -> None:
     dense = Dense(3, 2).initialized(jax.random.key(0))
     np.testing.assert_allclose(dense(_X), dense.weight @ _X + dense.bias)
     assert repr(dense) == "Dense(3, 2)"
+
+
+def test_dense_takes_one_vector() -> None:
+    dense = Dense(3, 2).initialized(jax.random.key(0))
+    for batch in (jnp.ones((5, 3)), jnp.ones((3, 3)), jnp.ones((3, 2)), jnp.ones(())):
+        with pytest.raises(ArgumentError, match="one vector at a time") as caught:
+            dense(batch)
+        assert "jax.vmap(layer)(batch)" in str(caught.value)
+    assert jax.vmap(dense)(jnp.ones((5, 3))).shape == (5, 2)
+    with pytest.raises(ArgumentError, match=r"Dense\(4, 2\)"):
+        dense(jnp.ones(4))
 
 
 def test_dropout_keeps_with_its_rate() -> None:

@@ -11,7 +11,7 @@ import pytest
 import pax
 from helpers.traces import TraceCounter
 from helpers.treedefs import treedef
-from pax.errors import ArgumentError, ArgumentTypeError
+from pax.errors import ArgumentError, ArgumentTypeError, MutationError
 from pax.experimental import parallax
 from pax.experimental.parallax import Dense, Dropout, Module, ModuleTuple, Parameter, ParameterTuple, ParamInit
 
@@ -102,12 +102,88 @@ def test_a_missing_key_is_explained(net: Any) -> None:
 
 def test_other_type_errors_are_not_touched() -> None:
     dense = Dense(2, 2).initialized(jax.random.key(0))
-    with pytest.raises(TypeError, match="dot_general|matmul"):
-        dense(jnp.ones(3))
     with pytest.raises(TypeError, match="argument"):
         dense(jnp.ones(2), 3)
     with pytest.raises(TypeError, match="scalar"):
         dense.grad(jnp.ones(2))
+
+
+def test_of_two_missing_steps_both_are_named() -> None:
+    with pytest.raises(
+        ArgumentTypeError, match=r"call initialized\(rng\), and after it call new_state\(rng\)"
+    ) as caught:
+        Net()(_X)
+    assert caught.value.fix is not None
+    assert ".initialized(jax.random.key(0)).new_state(" in caught.value.fix
+
+
+class Drawing(pax.Module):
+    """A plain PAX module with a sequence of keys, and a Parallax module below it."""
+
+    seq: pax.RngSeq
+    inner: Dropout
+    constant: jax.Array
+
+    def __init__(self, key: Any) -> None:
+        super().__init__()
+        self.seq = pax.RngSeq(rng_key=key)
+        self.inner = Dropout(0.5)
+        self.constant = jax.random.PRNGKey(3)  # no key state: it is not called rng_key
+
+    def __call__(self) -> Any:
+        return jax.random.normal(self.seq.next_rng_key())
+
+
+@pytest.mark.parametrize("make_key", [jax.random.PRNGKey, jax.random.key], ids=["raw", "typed"])
+@pytest.mark.parametrize("make_own", [jax.random.PRNGKey, jax.random.key], ids=["own raw", "own typed"])
+def test_keys_of_plain_modules_are_replaced_in_their_form(make_key: Any, make_own: Any) -> None:
+    built = pax.Sequential(Drawing(make_own(0)), pax.Dropout(0.5, rng_key=make_own(1)), pax.RngSeq(rng_key=make_own(2)))
+    first, second = (parallax.new_state(built, make_key(seed), "train") for seed in (1, 2))
+    keys = [
+        [_data(key) for key in (m[0].seq._rng_key, m[0].inner.rng, m[1].rng_key, m[2]._rng_key)]
+        for m in (first, second)
+    ]
+    assert len({tuple(key) for row in keys for key in row}) == 8
+    assert first[0].seq._rng_key.dtype == first[1].rng_key.dtype == make_own(0).dtype
+    assert first[0].inner.rng.dtype == make_key(0).dtype
+    np.testing.assert_array_equal(first[0].constant, built[0].constant)
+    assert [treedef(first[i]) for i in (1, 2)] == [treedef(built[i]) for i in (1, 2)]
+    again = parallax.new_state(built, make_key(1), "train")
+    assert treedef(again) == treedef(first)
+    assert pax.purecall(first[0])[1] == pax.purecall(again[0])[1] != pax.purecall(second[0])[1]
+
+
+def test_dropout_of_pax_draws_anew_in_trees_and_in_fields() -> None:
+    class Holder(Module):
+        drop: pax.Dropout
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = pax.Dropout(0.5)
+
+        def forward(self, input: Any) -> Any:
+            return self.drop(input)
+
+    trees: list[Any] = [pax.Sequential(Dropout(1.0), pax.Dropout(0.5)), Holder()]
+    for tree in trees:
+        masks = [pax.purecall(parallax.new_state(tree, jax.random.key(i), "train"), jnp.ones(64))[1] for i in (1, 2, 1)]
+        assert (masks[0] != masks[1]).any()
+        np.testing.assert_array_equal(masks[0], masks[2])
+
+
+def test_stacked_keys_of_plain_modules_get_one_each() -> None:
+    key = jax.random.key(0)
+    ensemble = pax.Ensemble(lambda: pax.Sequential(Dropout(0.5).new_state(key), pax.Dropout(0.5)), 3)
+    stateful: Any = jax.jit(parallax.new_state)(ensemble, jax.random.key(1))
+    assert treedef(stateful) == treedef(parallax.new_state(stateful, jax.random.key(2)))
+    assert len({tuple(_data(stateful[index][1].rng_key)) for index in range(3)}) == 3
+
+
+def test_keys_of_another_algorithm_keep_it() -> None:
+    net = pax.Sequential(Dropout(0.5), pax.RngSeq(rng_key=jax.random.key(0, impl="rbg")))
+    first, second = (parallax.new_state(net, jax.random.key(seed))[1]._rng_key for seed in (1, 2))
+    assert first.dtype == jax.random.key(0, impl="rbg").dtype
+    assert _data(first) != _data(second)
 
 
 # ---- split -----------------------------------------------------------------------------------------------------------
@@ -167,6 +243,14 @@ def test_a_mode_is_a_text(net: Any, mode: Any) -> None:
         net.new_state(jax.random.key(0), mode)
 
 
+@pytest.mark.parametrize("mode", ["Train", "TRAIN", "training", "Training"])
+def test_a_misspelt_mode_is_refused(net: Any, mode: str) -> None:
+    for call in (net.new_state, lambda key, mode: parallax.new_state(pax.Sequential(net), key, mode)):
+        with pytest.raises(ArgumentError, match='did you mean "train"'):
+            call(jax.random.key(0), mode)
+    assert net.new_state(jax.random.key(0), "trained").mode == "trained"
+
+
 def test_an_outer_module_sets_both_views(net: Any) -> None:
     outer = pax.Sequential(net.new_state(jax.random.key(0), "predict"))
     assert _modes(outer.eval()[0]) == [("eval", False)] * 4
@@ -193,6 +277,41 @@ def test_grad_takes_any_arguments() -> None:
     layer = Product(3, 2).initialized(jax.random.key(0))
     gradient = layer.grad(jnp.arange(3.0), jnp.arange(2.0), factor=2.0)
     np.testing.assert_allclose(gradient.weight, 2 * jnp.outer(jnp.arange(2.0), jnp.arange(3.0)))
+
+
+def test_a_module_that_changes_itself_has_no_gradient_by_grad() -> None:
+    class Changing(Module):
+        block: pax.Sequential
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = pax.Sequential(pax.Linear(3, 3), pax.BatchNorm1D(3), pax.Dropout(0.5))
+
+        def forward(self, input: Any) -> Any:
+            return (self.block(input) ** 2).sum()
+
+    net: Any = Changing().initialized(jax.random.key(0)).new_state(jax.random.key(1), "train")
+    x = jnp.arange(12.0).reshape(4, 1, 3)
+    with pytest.raises(MutationError, match="changes itself while `grad` differentiates") as caught:
+        net.grad(x)
+    assert caught.value.place is not None
+    assert caught.value.place.startswith("block.modules[1].ema_mean")
+    for line in str(caught.value.fix).splitlines():  # the advice works
+        names: dict[str, Any] = {"pax": pax, "net": net, "x": x}
+        exec(line, names)
+        assert jnp.abs(names["gradient"].block[0].weight).sum() > 0
+    assert names["net"].block[1] != net.block[1]
+    assert net.eval().grad(x).block[0].weight.shape == (3, 3)
+
+
+def test_an_assignment_in_forward_is_explained_as_such() -> None:
+    class Assigning(Dense):
+        def forward(self, input: Any) -> Any:
+            self.weight = 2 * self.weight
+            return super().forward(input)[0]
+
+    with pytest.raises(MutationError, match="Cannot assign `weight`: this `.*Assigning` is already initialized"):
+        Assigning(3, 2).initialized(jax.random.key(0)).grad(jnp.ones(3))
 
 
 def test_jax_differentiates_a_model_without_keys(net: Any) -> None:
@@ -300,7 +419,8 @@ def test_the_functions_reach_into_plain_modules() -> None:
     np.testing.assert_array_equal(net[0].weight, first.weight)
     stateful = parallax.new_state(net, jax.random.key(1), "eval")
     assert [layer.training for layer in stateful] == [False] * 4
-    assert [_data(stateful[i].rng) for i in (0, 3)] == [_data(key) for key in jax.random.split(jax.random.key(1))]
+    keys = jax.random.split(jax.random.key(1), 3)  # one for pax.Dropout, between them in pytree order
+    assert [_data(key) for key in (stateful[0].rng, stateful[2].rng_key, stateful[3].rng)] == [_data(k) for k in keys]
     assert stateful(jnp.ones(3)).shape == (4,)
     training = parallax.new_state(stateful, jax.random.key(1), "train")
     assert [layer.training for layer in training] == [True] * 4

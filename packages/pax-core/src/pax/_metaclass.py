@@ -30,7 +30,7 @@ class ModuleMeta(abc.ABCMeta):
             module = cls.__new__(cls, *args, **kwargs)
             if type(module) is not cls:
                 return module
-            with Session((module,), roots=(module,)):
+            with Session((module,), roots=(module,), constructs=True):
                 cls.__init__(module, *args, **kwargs)
             seal_node(module)
             check_class(module)

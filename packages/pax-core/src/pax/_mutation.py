@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+from pax._callers import Caller, outermost_caller
 from pax._errors import MutationError
 from pax._jax_compat import trace_state
 from pax._paths import find_path
@@ -26,14 +27,16 @@ class Session:
     Args:
         modules: the modules themselves; their submodules are not included.
         roots: the trees from which errors name paths.
+        constructs: whether it is that of a constructor.
     """
 
-    __slots__ = ("changed", "members", "roots", "trace")
+    __slots__ = ("changed", "constructs", "members", "roots", "trace")
 
-    def __init__(self, modules: Iterable[Any], roots: Iterable[Any] = ()) -> None:
+    def __init__(self, modules: Iterable[Any], roots: Iterable[Any] = (), *, constructs: bool = False) -> None:
         # Strong references: an id cannot be used again while the session is open.
         self.members = {id(module): module for module in modules}
         self.roots = roots
+        self.constructs = constructs
         self.changed = False
         self.trace = trace_state()
 
@@ -87,15 +90,18 @@ def require_session(module: Any, attribute: str, action: str) -> Session:
         return session
     path = ""
     got = f"{action} outside of any `pax.pure` function"
-    changes_in_training = action == "an assignment" and getattr(module, "_training", False)
-    advice = "model = model.eval()  # for inference: states stay as they are\n" if changes_in_training else ""
-    fix = (
-        "model, output = pax.purecall(model, x)  # and go on with the returned model\n"
-        f"{advice}model = model.replace({attribute}=...)  # to change it from outside"
-    )
+    fix = ""
+    if not _local.stack:
+        caller = outermost_caller(module)
+        path = caller.path if caller else ""
+        fix = _way_out(module, attribute, action, caller)
     for open_session in reversed(_local.stack):
         path = path or find_path(open_session.roots, module)
         if id(module) not in open_session.members:
+            if open_session.constructs:
+                got = f"{action} of a module that is finished, inside of the constructor of another one"
+                fix = f"self.layer = Layer(...).replace({attribute}=...)"
+                break
             got = f"{action} of a module that is no input of the running `pax.pure` function"
             fix = "pass the module as an argument of the pure function, or call it by `pax.purecall(module, ...)`"
             continue
@@ -117,3 +123,17 @@ def require_session(module: Any, attribute: str, action: str) -> Session:
         module=module,
         path=path,
     )
+
+
+def _way_out(module: Any, attribute: str, action: str, caller: Caller | None) -> str:
+    """Returns what to do in place of a change outside of any pure function."""
+    lines = []
+    if caller is not None and caller.method != "__call__":
+        lines.append(f"model, result = pax.module_and_value(model.{caller.method})(...)  # and go on with that model")
+    else:
+        lines.append("model, output = pax.purecall(model, x)  # and go on with the returned model")
+        if action == "an assignment" and getattr(module, "_training", False):
+            lines.append("model = model.eval()  # for inference: states stay as they are")
+    if not attribute.startswith("_") and not (caller and caller.path):
+        lines.append(f"model = model.replace({attribute}=...)  # to change it from outside")
+    return "\n".join(lines)

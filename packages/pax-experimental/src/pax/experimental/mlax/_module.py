@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-import jax
-
 import pax
 from pax.errors import ArgumentTypeError, AttributeNameError, MutationError, PaxError, StateDictError
 from pax.experimental.mlax._adopt import adopt
 from pax.experimental.mlax._calls import call_method
+from pax.experimental.mlax._failures import explain, lacks_data
 from pax.experimental.mlax._names import check_name
-from pax.experimental.mlax._parameter import Parameter, is_leaf_param, is_trainable_param
+from pax.experimental.mlax._nesting import Call, add_place, note_set_up
+from pax.experimental.mlax._parameter import Parameter, is_trainable_param
+from pax.experimental.mlax._replacement import check_replacement
 from pax.experimental.mlax._selection import Split, check_predicate, combine, structural
 from pax.extend import describe, is_mutable
 
@@ -91,6 +92,7 @@ class Module(pax.Module):
 
         def __setattr__(self, name: str, value: Any) -> None:
             check_name(self, Module, name, value)
+            check_replacement(self, Module, name, value)
             super().__setattr__(name, adopt(self, value))
 
         def __delattr__(self, name: str) -> None:
@@ -174,7 +176,9 @@ class Module(pax.Module):
         return y
 
     def apply(self, *args: Any, **kwargs: Any) -> Any:
-        """Computes the output, like a call, but sets nothing up.
+        """Computes the output, like a call, but does not set the module up.
+
+        Modules that ``forward`` calls are set up all the same, if they are not yet: those are calls.
 
         ``apply(x, rng, inference_mode=False, batch_axis_name=())`` takes the arguments of a call and returns
         ``(output, module)``. With a function as the only argument it is the method of PAX modules: ``apply(func)`` maps
@@ -212,7 +216,7 @@ class Module(pax.Module):
         try:
             return self._run(False, x, rng, inference_mode, batch_axis_name)
         except (TypeError, AttributeError, ValueError) as error:
-            if isinstance(error, PaxError) or self.initialized or not _lacks_data(self):
+            if isinstance(error, PaxError) or self.initialized or not lacks_data(self):
                 raise
             raise ArgumentTypeError(
                 "`apply` does not initialize a module.",
@@ -226,7 +230,13 @@ class Module(pax.Module):
         self, may_set_up: bool, x: Any, rng: Any, inference_mode: bool | None, batch_axis_name: Axes
     ) -> tuple[Any, Self]:
         mode = not self.training if inference_mode is None else inference_mode
-        module, y = _call_copy(self, may_set_up, x, rng, mode, batch_axis_name)
+        try:
+            module, y = _call_copy(self, may_set_up, x, rng, mode, batch_axis_name)
+        except PaxError as error:
+            add_place(error, self)
+            raise
+        if may_set_up and not self.initialized:
+            note_set_up(self)
         return y, module
 
     def _become(self, other: Self) -> None:
@@ -246,7 +256,7 @@ class Module(pax.Module):
             delattr(self, name)
         for name, value in new.items():
             if name not in old or old[name] is not value:
-                setattr(self, name, value)
+                pax.Module.__setattr__(self, name, adopt(self, value))  # what replaces what has been checked already
 
     # ---- parts ------------------------------------------------------------------------------------------------------
 
@@ -360,15 +370,19 @@ class Module(pax.Module):
 
 
 def _forward(module: Module, may_set_up: bool, x: Any, rng: Any, inference_mode: bool, batch_axis_name: Axes) -> Any:
-    if may_set_up and not module.initialized:
-        call_method(module, Module, "setup", x)
-        module.initialized = True
-    return call_method(module, Module, "forward", x, rng, inference_mode, batch_axis_name)
+    is_first = may_set_up and not module.initialized
+    with Call(module) as call:
+        if is_first:
+            call_method(module, Module, "setup", x)
+            module.initialized = True
+            call.set_up.clear()  # there it is no mistake, if `forward` calls them again
+        try:
+            y = call_method(module, Module, "forward", x, rng, inference_mode, batch_axis_name)
+        except (TypeError, ValueError, AttributeError) as error:
+            explain(error, module, rng, was_set_up=is_first)
+            raise
+    call.check()
+    return y
 
 
 _call_copy = pax.module_and_value(_forward)
-
-
-def _lacks_data(module: Any) -> bool:
-    nodes = jax.tree.leaves(module, is_leaf=is_leaf_param)
-    return any(is_leaf_param(node) and node.data is None for node in nodes)

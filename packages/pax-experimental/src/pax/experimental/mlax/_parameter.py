@@ -21,7 +21,26 @@ _NUMBER = (bool, int, float, complex, np.generic)
 P = TypeVar("P", bound=pax.Module)
 
 
-class Parameter(pax.Module):
+class _NoArithmetic:
+    """Operators of arrays, which a parameter does not have."""
+
+    __array_ufunc__ = None  # NumPy leaves the operators to the class, too
+
+    def _refuse(self, *_: Any) -> Any:
+        raise ArgumentTypeError(
+            "A Parameter is no array: its data are.",
+            got="an operator on a Parameter",
+            want="an operator on its data",
+            fix="x * self.weight.data, instead of x * self.weight",
+            module=self,
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = __rmatmul__ = _refuse
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __pow__ = __rpow__ = __neg__ = __abs__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse
+
+
+class Parameter(_NoArithmetic, pax.Module):
     """Data of a module, and whether it is trained.
 
     A parameter is a pytree with one child, ``data``. ``trainable``, and any other attribute that you set, is static; an

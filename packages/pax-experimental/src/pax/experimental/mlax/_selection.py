@@ -173,13 +173,32 @@ def combine(module: M, rest: tuple[Any, ...]) -> M:
     """
     for other in rest:
         if type(other) is not type(module):
-            raise StructureError(
-                "These modules do not fit together.",
-                where="combine",
-                got=describe(other),
-                want=f"a {type(module).__qualname__}, like the module itself",
-                fix="trainables.combine(rest), with the parts that module.partition() returns",
-                module=module,
-            )
-    combined: M = pax.combine(module, *rest).copy()
+            raise _misfit(module, describe(other), f"a {type(module).__qualname__}, like the module itself")
+    try:
+        combined: M = pax.combine(module, *rest).copy()
+    except StructureError as error:
+        for other in rest:
+            try:
+                pax.assert_structure_equal(_hollow(other), _hollow(module))
+            except StructureError as difference:
+                raise _misfit(module, difference.got, "the same as in the module itself") from None
+        raise _misfit(module, f"data of another kind at {error.where}", "the data of one module") from None
     return combined
+
+
+def _misfit(module: Any, got: str | None, want: str) -> StructureError:
+    return StructureError(
+        "These modules do not fit together.",
+        where="combine",
+        got=got,
+        want=want,
+        fix="trainables.combine(rest), with the parts that one module.partition() returns",
+        module=module,
+    )
+
+
+def _hollow(module: Any) -> Any:
+    """Returns a module without data: what the parts of a partition have in common."""
+    is_unit = lambda node: node is None or isinstance(node, pax.EmptyNode) or is_leaf_param(node)  # noqa: E731
+    empty = lambda node: portion(node, data=False, others=False) if is_leaf_param(node) else pax.EmptyNode()  # noqa: E731
+    return jax.tree.map(empty, module, is_leaf=is_unit)

@@ -1,5 +1,6 @@
 """Checks of what a module has in its fields against what its class declares."""
 
+import difflib
 from typing import Any
 
 from pax.errors import AttributeNameError, UnsupportedModuleError
@@ -127,6 +128,34 @@ def check_assignment(module: Any, name: str, value: Any) -> None:
             where=f"attribute `{name}`",
             got="an assignment",
             want=", ".join(sorted(module._declared)) or "(it declares none)",
-            fix=f"{name}: Parameter  # in the class body; or a module class, or any other annotation for a constant",
+            fix=_fix_of_undeclared(module, name),
             module=module,
         )
+
+
+def fix_of_late_assignment(module: Any, name: str) -> str:
+    """Returns what to write in the place of an assignment to a module that is initialized."""
+    if name in module._declared or name in vars(module):
+        return f"layer = layer.replace({name}=...)"
+    near = nearest_field(module, name)
+    if near:
+        return f"layer = layer.replace({near}=...)  # did you mean `{near}`? `{name}` is not declared"
+    return f"{_fix_of_undeclared(module, name)}; `{name}` is not declared; then assign it in __init__"
+
+
+def _fix_of_undeclared(module: Any, name: str) -> str:
+    near = nearest_field(module, name)
+    if near:
+        return f"self.{near} = ...  # did you mean `{near}`? Else declare it: {name}: ..."
+    return f"{name}: Parameter  # in the class body; or a module class, or any other annotation for a constant"
+
+
+def nearest_field(module: Any, name: str) -> str | None:
+    """Returns the declared field whose name is most like ``name``, if there is one."""
+    return next(iter(difflib.get_close_matches(name, sorted(module._declared), n=1)), None)
+
+
+def undeclared_placeholders(module: Any) -> list[str]:
+    """Returns the names of placeholders that a class body holds without declaring them."""
+    names = {name for cls in type(module)._authored_bases() for name in vars(cls) if name not in vars(module)}
+    return sorted(name for name in names - module._declared if holds_placeholders(getattr(type(module), name, None)))

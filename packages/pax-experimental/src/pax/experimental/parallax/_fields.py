@@ -66,10 +66,14 @@ class Declaration(NamedTuple):
     Attributes:
         role: what the field holds.
         optional: whether it may hold ``None`` as well.
+        text: the annotation as it was written, for messages.
+        constant: the class of a constant, such as ``float``; ``None`` where the value decides what the field is.
     """
 
     role: Role
     optional: bool = False
+    text: str = "..."
+    constant: type | None = None
 
 
 _BY_NAME = {
@@ -101,8 +105,17 @@ def find_declaration(classes: Iterable[type], name: str) -> Declaration:
     for cls in classes:
         annotations = own_annotations(cls)
         if name in annotations:
-            return _read(annotations[name], cls)
+            annotation = annotations[name]
+            return _read(annotation, cls)._replace(text=_text_of(annotation))
     return Declaration(Role.OTHER)
+
+
+def _text_of(annotation: Any) -> str:
+    if isinstance(annotation, typing.ForwardRef):
+        return annotation.__forward_arg__
+    if isinstance(annotation, str):
+        return annotation
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def _read(annotation: Any, cls: type) -> Declaration:
@@ -124,9 +137,12 @@ def _read(annotation: Any, cls: type) -> Declaration:
     for known, role in _KINDS:
         if issubclass(kind, known):
             return Declaration(role)
-    return Declaration(Role.OTHER)
+    # What can hold parameters or modules in it says nothing; neither does a class that the value is an object of.
+    says_nothing = origin is not None or kind is typing.Any or issubclass(kind, _CONTAINERS)
+    return Declaration(Role.OTHER, constant=None if says_nothing else kind)
 
 
+_CONTAINERS = (tuple, list, dict, set, frozenset)
 _KINDS: tuple[tuple[Any, Role], ...] = (
     (Parameter, Role.PARAMETER),
     (ParameterTuple, Role.PARAMETERS),
@@ -176,7 +192,11 @@ def check_value(declaration: Declaration, name: str, value: Any, module: Any) ->
         ArgumentTypeError: it is not.
     """
     role = declaration.role
-    if role is Role.OTHER or (value is None and declaration.optional):
+    if value is None and declaration.optional:
+        return
+    if role is Role.OTHER:
+        if declaration.constant is not None:
+            _check_constant(declaration.constant, declaration.text, name, value, module)
         return
     leaves = jtu.tree_leaves(value, is_leaf=_is_node)
     if role in (Role.MODULE, Role.MODULES):
@@ -191,18 +211,58 @@ def check_value(declaration: Declaration, name: str, value: Any, module: Any) ->
             where=f"field `{name}`",
             got=describe(value),
             want=role.value,
-            fix=_fix_of(role, name, value),
+            fix=_fix_of(declaration, name, value),
             module=module,
         )
 
 
-def _fix_of(role: Role, name: str, value: Any) -> str:
+def _check_constant(kind: type, text: str, name: str, value: Any, module: Any) -> None:
+    """A placeholder or a module in a field such as `rate: float` would be trained, against what is declared."""
+    if not (holds_placeholders(value) or holds_modules(value)) or _is_object_of(value, kind):
+        return
+    raise ArgumentTypeError(
+        f"The field `{name}` of `{type(module).__qualname__}` cannot hold this.",
+        where=f"field `{name}`",
+        got=_described(value),
+        want=f"a constant, as `{name}: {text}` declares",
+        fix=_declare(name, value),
+        why="parameters and modules have to be declared as such",
+        module=module,
+    )
+
+
+def _is_object_of(value: Any, kind: type) -> bool:
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # protocols and the like, which cannot tell
+        return True
+
+
+def _described(value: Any) -> str:
+    return repr(value) if isinstance(value, ParamInit) else describe(value)
+
+
+def _declare(name: str, value: Any) -> str:
+    """Returns the declaration that fits a value."""
+    if isinstance(value, ParamInit):
+        kind = "Parameter"
+    elif isinstance(value, tuple | list) and value and holds_modules(value):
+        kind = "ModuleTuple"
+    elif isinstance(value, tuple | list) and value and holds_placeholders(value):
+        kind = "ParameterTuple"
+    else:
+        kind = type(value).__name__
+    return f"declare it as what it holds: {name}: {kind}"
+
+
+def _fix_of(declaration: Declaration, name: str, value: Any) -> str:
+    role = declaration.role
     if role is Role.PARAMETER and isinstance(value, bool | int | float | complex):
         return f"self.{name} = jnp.array({value!r})"
     if isinstance(value, type) and issubclass(value, pax.Module):
         return f"self.{name} = {value.__name__}(...)  # an object, not its class"
     if role in (Role.PARAMETER, Role.PARAMETERS) and callable(value) and not is_module(value):
         return f"self.{name} = ParamInit(shape, jax.nn.initializers.normal())"
-    if value is None and role in (Role.PARAMETER, Role.MODULE):
-        return f"declare that it may be left out: {name}: ... | None"
-    return f"declare it as what it holds: {name}: {type(value).__name__}"
+    if value is None:
+        return f"declare that it may be left out: {name}: {declaration.text} | None"
+    return _declare(name, value)

@@ -51,7 +51,8 @@ def initialized(tree: T, rng: jax.Array) -> T:
 def new_state(tree: T, rng: jax.Array, mode: str | None = None) -> T:
     """Returns a module or a container of modules with new keys, and perhaps another mode, in all Parallax modules.
 
-    Keys are split as by :func:`initialized`.
+    Keys are split as by :func:`initialized`, with one difference: the keys of plain PAX modules, of `pax.RngSeq` and
+    `pax.Dropout` among others, count like Parallax modules, and are replaced, too; see :meth:`Module.new_state`.
 
     Args:
         tree: for example a `pax.Sequential` with Parallax modules in it.
@@ -61,6 +62,7 @@ def new_state(tree: T, rng: jax.Array, mode: str | None = None) -> T:
 
     Raises:
         ArgumentTypeError: there is no Parallax module in the tree; or ``mode`` is no text.
+        ArgumentError: ``mode`` is "train" misspelt, such as "Train" and "training".
 
     >>> import jax, pax
     >>> from pax.experimental import parallax

@@ -43,7 +43,22 @@ class Dense(Module):
 
         Args:
             input: an array of length ``in_size``.
+
+        Raises:
+            ArgumentError: ``input`` has another shape.
         """
+        is_made = isinstance(self.weight, jax.Array | np.ndarray) and self.weight.ndim == 2
+        if is_made and (shape := jnp.shape(input)) != self.weight.shape[1:]:
+            out_size, in_size = self.weight.shape
+            raise ArgumentError(
+                "`Dense` takes one vector at a time, of its length.",
+                got=describe(input),
+                want=f"an array of shape [{in_size}]",
+                fix=f"Dense({shape[0]}, {out_size})"
+                if len(shape) == 1
+                else f"jax.vmap(layer)(batch)  # of shape [n, {in_size}]",
+                module=self,
+            )
         output: jax.Array = self.weight @ input + self.bias
         return output
 

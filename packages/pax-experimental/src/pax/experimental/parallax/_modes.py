@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pax.errors import ArgumentTypeError
+from pax.errors import ArgumentError, ArgumentTypeError
 from pax.extend import describe
 
 
@@ -20,6 +20,7 @@ def stored_mode(mode: Any) -> Any:
 
     Raises:
         ArgumentTypeError: ``mode`` is no text.
+        ArgumentError: ``mode`` is what people write for "train": in other letters, or "training".
     """
     if not isinstance(mode, str):
         raise ArgumentTypeError(
@@ -28,5 +29,14 @@ def stored_mode(mode: Any) -> Any:
             got=describe(mode),
             want='"train", "eval", any other text, or None for no change',
             fix='layer.new_state(rng, mode="train")',
+        )
+    if mode != "train" and mode.lower() in ("train", "training"):
+        raise ArgumentError(
+            f'There is no mode {mode!r}: did you mean "train"?',
+            where="argument `mode`",
+            got=repr(mode),
+            want='"train", "eval", or any text that is not so near to "train"',
+            fix='layer.new_state(rng, mode="train")',
+            why='every other text means "not training": dropout would be off',
         )
     return {"train": True, "eval": False}.get(mode, mode)

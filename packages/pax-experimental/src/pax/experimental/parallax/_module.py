@@ -9,19 +9,26 @@ import jax.tree_util as jtu
 import numpy as np
 
 import pax
-from pax.errors import ArgumentError, ArgumentTypeError, MutationError, PaxError, UnsupportedModuleError
+from pax.errors import ArgumentError, ArgumentTypeError, MutationError, PaxError, StateDictError, UnsupportedModuleError
 from pax.experimental.parallax._declared import (
     READ_ONLY,
     assigned_parameters,
     check_assignment,
     check_names,
+    fix_of_late_assignment,
     lacks_parameters,
     parameter_names,
     with_class_defaults,
 )
 from pax.experimental.parallax._fields import fields_with_modules, own_annotations
-from pax.experimental.parallax._keys import batched_like, split_key, spread
-from pax.experimental.parallax._missing_steps import NO_KEY, NOT_INITIALIZED, explain, explain_gradient
+from pax.experimental.parallax._keys import batched_like, is_key_state, key_like, split_key, spread
+from pax.experimental.parallax._missing_steps import (
+    NO_KEY,
+    NOT_INITIALIZED,
+    explain,
+    explain_gradient,
+    explain_mutation,
+)
 from pax.experimental.parallax._modes import read_mode, stored_mode
 from pax.experimental.parallax._param_init import ParamInit
 from pax.experimental.parallax._printing import as_block, as_line, extra_of, header_of
@@ -105,7 +112,7 @@ class Module(pax.Module):
                     f"Cannot assign `{name}`: this `{type(self).__qualname__}` is already initialized.",
                     where=f"attribute `{name}`",
                     got="an assignment outside of any `pax.pure` function",
-                    fix=READ_ONLY.get(name, f"layer = layer.replace({name}=...)"),
+                    fix=READ_ONLY.get(name) or fix_of_late_assignment(self, name),
                     why="a module is a value: a change in place would be invisible to jax.jit",
                     module=self,
                 )
@@ -149,7 +156,9 @@ class Module(pax.Module):
         ``jax.random.split(rng, n)``, and so on below; a tuple splits its key over its items. A node that uses its own
         key is so the parent of its children's keys: let a module either draw random numbers or have submodules that do.
         Where a module is several stacked along first axes, as `jax.vmap` and `pax.Ensemble` make them, and has keys for
-        all of them, each gets one of its own again.
+        all of them, each gets one of its own again. A plain PAX module splits its key over the nearest Parallax modules
+        below it and the keys of `pax.RngSeq`, `pax.Dropout` and whatever else calls its own key ``rng_key``, in pytree
+        order. So these draw anew, too; they keep the kind of key they have, raw or typed.
 
         Args:
             rng: a key, typed or ``uint32[2]``; it may be traced.
@@ -158,7 +167,8 @@ class Module(pax.Module):
 
         Raises:
             ArgumentTypeError: ``rng`` is no array, or ``mode`` no text.
-            ArgumentError: ``rng`` is an array that is no single key.
+            ArgumentError: ``rng`` is an array that is no single key; or ``mode`` is "train" misspelt, such as "Train"
+                and "training".
         """
         check_key(rng)
         changes: dict[str, Any] = {} if mode is None else {"training": stored_mode(mode)}
@@ -225,6 +235,21 @@ class Module(pax.Module):
         made: Self = pax.Module.replace(module, _initialized=True, _trained=tuple(parameters), **changes)
         return made
 
+    def load_state_dict(self, state_dict: dict[str, Any], *, strict: bool = True) -> Any:
+        """Returns the module with the arrays of a dictionary: `pax.Module.load_state_dict`.
+
+        Raises:
+            StateDictError: the module is not initialized, or the dictionary does not fit.
+        """
+        if not _is_complete(self):
+            raise StateDictError(
+                "This module is not initialized: call initialized(rng) first, then load_state_dict.",
+                got="load_state_dict, of a module with placeholders",
+                fix="layer = layer.initialized(jax.random.key(0)).load_state_dict(state_dict)",
+                module=self,
+            )
+        return super().load_state_dict(state_dict, strict=strict)  # type: ignore[call-overload]
+
     def parameters(self) -> Self:
         """Returns the module with its parameters only; an `EmptyNode` is in the place of keys and other arrays."""
         names = self._trained if self._initialized else assigned_parameters(self)
@@ -258,10 +283,10 @@ class Module(pax.Module):
         """Returns ``forward(*args, **kwargs)``."""
         try:
             return self.forward(*args, **kwargs)
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
+            found = explain(self, error)
             if isinstance(error, PaxError) and error.module is None:
                 error.module = self
-            found = explain(self, error)
             if found is None:
                 raise
             raise found from error
@@ -280,6 +305,8 @@ class Module(pax.Module):
 
         Raises:
             ArgumentTypeError: the module is not initialized; or a parameter is no floating-point array.
+            MutationError: a plain PAX module below changes itself, as batch norm does in training mode: its new state
+                would be lost. ``pax.grad(lambda net: pax.purecall(net, x)[1])(net)`` differentiates it.
             TypeError: the output is not a scalar.
         """
         if not self._initialized:
@@ -320,7 +347,11 @@ def with_state(value: Any, key: jax.Array, mode: str | None) -> Any:
     if mode is not None:
         is_training = stored_mode(mode) is True
         value = jtu.tree_map(functools.partial(_set_training, is_training), value, is_leaf=is_module)
-    return spread(lambda node, part: node.new_state(part, mode), value, key, is_dialect)
+
+    def with_key(node: Any, part: jax.Array) -> Any:
+        return node.new_state(part, mode) if is_dialect(node) else key_like(node, part)
+
+    return spread(with_key, value, key, is_dialect, is_key_state)
 
 
 def _set_training(is_training: bool, node: Any) -> Any:
@@ -343,7 +374,12 @@ def _is_placeholder(value: Any) -> bool:
 
 
 def _value(module: Any, *args: Any, **kwargs: Any) -> Any:
-    return module(*args, **kwargs)
+    try:
+        return module(*args, **kwargs)
+    except MutationError as error:
+        if is_dialect(error.module):
+            raise  # an assignment in `forward`, which says all
+        raise explain_mutation(module, error) from error
 
 
 _grad = pax.grad(_value)

@@ -14,6 +14,7 @@ from pax.extend import describe
 
 Initializer = Callable[..., Any]
 
+NO_ARRAY = "This parameter is not initialized."
 _FIX = "layer = layer.initialized(jax.random.key(0))"
 
 
@@ -131,7 +132,7 @@ class ParamInit:
 
     def _no_array(self, *operands: Any) -> NoReturn:
         raise ArgumentTypeError(
-            "This parameter is not initialized.",
+            NO_ARRAY,
             got=f"a calculation with {self!r}",
             want="an array",
             fix=_FIX,
@@ -146,7 +147,7 @@ class ParamInit:
         if name.startswith("_"):
             raise AttributeError(f"'ParamInit' object has no attribute {name!r}", name=name, obj=self)
         raise AttributeNameError(
-            "This parameter is not initialized.",
+            NO_ARRAY,
             where=f"attribute `{name}`",
             got=f"{self!r}.{name}",
             want="`shape`, `initializer`; the attributes of arrays come with `initialized`",

@@ -1,6 +1,5 @@
 """What containers do with their layers: hand out keys, and call them."""
 
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,6 +7,8 @@ import jax
 
 import pax
 from pax.errors import ArgumentTypeError
+from pax.experimental.mlax._calls import needs_key as module_needs_key
+from pax.experimental.mlax._failures import KEY_FIX
 from pax.experimental.mlax._module import Axes, Module
 from pax.experimental.mlax._parameter import Parameter
 from pax.experimental.mlax.nn._functions import F, is_function
@@ -50,27 +51,27 @@ def as_layer(layer: Any, *, where: str) -> Any:
 
 def needs_key(layer: Any) -> bool:
     """Whether a layer needs a key: its ``forward`` has no ``rng=None``. Modules of PAX need none."""
-    if not isinstance(layer, Module):
-        return False
-    rng = inspect.signature(layer.forward).parameters.get("rng")
-    return rng is None or rng.default is not None
+    return isinstance(layer, Module) and module_needs_key(layer)
 
 
-def hand_out(rng: Any, layers: Sequence[Any], *, owner: Any) -> list[Any]:
+def hand_out(rng: Any, layers: Sequence[Any], inference_mode: bool, *, owner: Any) -> list[Any]:
     """Returns the key of each layer, ``None`` for those that need none.
 
-    A single one that needs a key gets ``rng`` itself; of several the j-th gets ``fold_in(rng, j)``.
+    A single one that needs a key gets ``rng`` itself; of several the j-th gets ``fold_in(rng, j)``. In inference mode
+    there may be no key: then all get ``None``, as a single one does, so that a net can be evaluated without a key.
 
     Raises:
-        ArgumentTypeError: there is no key for several, or it is none.
+        ArgumentTypeError: in training, there is no key for several; or it is none.
     """
     needy = [needs_key(layer) for layer in layers]
+    if rng is None and inference_mode:
+        return [None] * len(needy)
     if sum(needy) > 1 and rng is None:
         raise ArgumentTypeError(
             f"There is no key, and {sum(needy)} layers need one.",
             got="rng=None",
             want="one key: key<fry>[] or uint32[2]",
-            fix="y, module = module(x, jax.random.key(0))",
+            fix=KEY_FIX,
             module=owner,
         )
     if sum(needy) < 2:

@@ -85,7 +85,7 @@ class SeriesRng(_Container):
     """Calls layers one after another, and gives keys to those that need one.
 
     A layer needs a key if its ``forward`` has no ``rng=None``. A single such layer gets the key itself; of several the
-    j-th, counted among them, gets ``jax.random.fold_in(rng, j)``.
+    j-th, counted among them, gets ``jax.random.fold_in(rng, j)``. In inference mode ``rng`` may be ``None``.
 
     Parameters:
         layers: a structural parameter with the list of layers.
@@ -108,9 +108,9 @@ class SeriesRng(_Container):
         """Returns the output of the last layer; ``x`` if there is none.
 
         Raises:
-            ArgumentTypeError: several layers need a key, and there is none.
+            ArgumentTypeError: several layers need a key, and there is none, in training.
         """
-        keys = hand_out(rng, self.layers.data, owner=self)
+        keys = hand_out(rng, self.layers.data, inference_mode, owner=self)
         return self._in_series(x, keys, inference_mode, batch_axis_name)
 
 
@@ -177,12 +177,13 @@ class ParallelRng(_Container):
 
         Args:
             x: an iterable of inputs.
-            rng: a key; ``None`` if at most one layer needs one, and can do without.
+            rng: a key; ``None`` in inference mode, or if at most one layer needs one, and can do without.
             inference_mode: handed on.
             batch_axis_name: handed on.
 
         Raises:
-            ArgumentTypeError: several layers need a key, and there is none; or ``x`` is no iterable, or a dictionary.
+            ArgumentTypeError: several layers need a key, and there is none, in training; or ``x`` is no iterable, or a
+                dictionary.
         """
-        keys = hand_out(rng, self.layers.data, owner=self)
+        keys = hand_out(rng, self.layers.data, inference_mode, owner=self)
         return self._in_parallel(x, keys, inference_mode, batch_axis_name)

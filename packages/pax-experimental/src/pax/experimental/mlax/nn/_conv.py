@@ -24,6 +24,8 @@ _FORMATS = ("channel_last", "channel_first")
 Sizes = int | Sequence[int]
 Padding = str | int | Sequence[int | tuple[int, int]]
 
+_VMAP = 'ys, net = jax.vmap(net.__call__, (0, None, None, None), (0, None), axis_name="N")(batch, key, False, "N")'
+
 
 class Conv(KeyedLayer):
     """Convolves one example. There is no bias: see `Bias`.
@@ -107,7 +109,7 @@ class Conv(KeyedLayer):
             x: an input.
         """
         x = self._channels_last(x)
-        spatial = self._per_axis(self.filter_shape, x)
+        spatial = self._per_axis("filter_shape", x)
         channels = x.shape[-1]
         if channels % self.feature_group_count:
             raise ArgumentError(
@@ -140,7 +142,7 @@ class Conv(KeyedLayer):
                 "The input has other channels or axes than in `setup`.",
                 got=f"{x.ndim - 1} spatial axes and {x.shape[-1]} channels",
                 want=f"{kernel.ndim - 2} spatial axes and {channels} channels, without a batch axis",
-                fix="jax.vmap over a batch",
+                fix=_VMAP,
                 module=self,
             )
         num_axes = x.ndim - 1
@@ -148,10 +150,10 @@ class Conv(KeyedLayer):
         y = jax.lax.conv_general_dilated(
             x[None],
             kernel,
-            window_strides=self._per_axis(self.strides, x),
+            window_strides=self._per_axis("strides", x),
             padding=self._padding(x),
-            lhs_dilation=self._per_axis(self.input_dilation, x),
-            rhs_dilation=self._per_axis(self.filter_dilation, x),
+            lhs_dilation=self._per_axis("input_dilation", x),
+            rhs_dilation=self._per_axis("filter_dilation", x),
             dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
             feature_group_count=self.feature_group_count,
             precision=self.precision,
@@ -164,15 +166,17 @@ class Conv(KeyedLayer):
             raise ArgumentTypeError(
                 "Expecting spatial axes and an axis of channels.",
                 got=describe(x),
-                want="one example, without a batch axis",
+                want="one example, without a batch axis: (*spatial, channels), or (channels, *spatial)",
+                fix=self._one_channel(),
                 module=self,
             )
         return jnp.moveaxis(x, 0, -1) if self.data_format == "channel_first" else x
 
-    def _per_axis(self, sizes: int | tuple[int, ...], x: jax.Array) -> tuple[int, ...]:
+    def _per_axis(self, what: str, x: jax.Array) -> tuple[int, ...]:
+        sizes: int | tuple[int, ...] = getattr(self, what)
         if isinstance(sizes, int):
             return (sizes,) * (x.ndim - 1)
-        self._check_count(len(sizes), sizes, x)
+        self._check_count(what, sizes, x)
         return sizes
 
     def _padding(self, x: jax.Array) -> Any:
@@ -180,17 +184,23 @@ class Conv(KeyedLayer):
             return self.padding
         if isinstance(self.padding, int):
             return ((self.padding, self.padding),) * (x.ndim - 1)
-        self._check_count(len(self.padding), self.padding, x)
+        self._check_count("padding", self.padding, x)
         return self.padding
 
-    def _check_count(self, count: int, value: Any, x: jax.Array) -> None:
+    def _check_count(self, what: str, values: tuple[Any, ...], x: jax.Array) -> None:
+        count = len(values)
         if count != x.ndim - 1:
             raise ArgumentError(
-                "An argument has values for another number of spatial axes.",
-                got=f"{value} for an input {describe(x)}",
-                want=f"{x.ndim - 1} values, or one integer; the input has no batch axis",
+                f"`{what}` has values for another number of spatial axes.",
+                where=f"argument `{what}`",
+                got=f"{what}={values}, and an input {describe(x)} of {x.ndim - 1} spatial axes and one of channels",
+                want=f"an input of {count + 1} axes, without a batch axis; or {what} with {x.ndim - 1} values",
+                fix=_VMAP if x.ndim - 1 > count else self._one_channel(),
                 module=self,
             )
+
+    def _one_channel(self) -> str:
+        return f"x[{'None' if self.data_format == 'channel_first' else '..., None'}], for an input of one channel"
 
     def __repr__(self) -> str:
         info = {"out_channels": self.out_channels, "filter_shape": self.filter_shape, "strides": self.strides}

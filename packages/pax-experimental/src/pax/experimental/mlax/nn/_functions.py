@@ -1,11 +1,11 @@
 """``F`` and ``FRng``: functions as layers."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import pax
 from pax.errors import ArgumentTypeError
+from pax.experimental.mlax._calls import parameters_of
 from pax.experimental.mlax._module import Axes, Module
 from pax.extend import describe
 
@@ -42,7 +42,7 @@ class _FunctionLayer(Module):
 
     def _call(self, inference_mode: bool, batch_axis_name: Axes, *args: Any) -> Any:
         function = self.infer_fn if inference_mode and self.infer_fn is not None else self.train_fn
-        if _takes(function, "axis_name"):
+        if "axis_name" in parameters_of(function):
             return function(*args, axis_name=batch_axis_name)
         return function(*args)
 
@@ -103,13 +103,6 @@ class FRng(_FunctionLayer):
 def is_function(value: Any) -> bool:
     """Whether something can be called with an input: a class of modules cannot."""
     return callable(value) and not (isinstance(value, type) and issubclass(value, pax.Module))
-
-
-def _takes(function: Function, argument: str) -> bool:
-    try:
-        return argument in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some built-in functions have no signature
-        return False
 
 
 def _name(function: Function) -> str:

@@ -69,7 +69,9 @@ class _Scanned(Module):
                 )
             # Its structure changes in this step, so it cannot be one of the loop.
             start = length - 1 if self.reverse else 0
+            before = hidden
             cell, first, hidden = step(cell, hidden, 0, jax.tree.map(lambda leaf: leaf[start], xs))
+            _check_hidden(before, hidden, self)
             others = slice(0, -1) if self.reverse else slice(1, None)
             numbers, xs = jax.tree.map(lambda leaf: leaf[others], (numbers, xs))
         if first is None or length > 1:
@@ -202,7 +204,11 @@ def _check_carry(old: Any, new: Any, module: Any) -> None:
         raise StructureError(
             "A cell must not change its structure from step to step.", got=error.got, want=error.want, module=module
         ) from None
-    before, after = (_kinds(hidden) for _, hidden in (old, new))
+    _check_hidden(old[1], new[1], module)
+
+
+def _check_hidden(old: Any, new: Any, module: Any) -> None:
+    before, after = _kinds(old), _kinds(new)
     if before != after:
         raise ArgumentError(
             "The hidden state must keep its structure, shapes and dtypes.",
