@@ -98,10 +98,6 @@ def require_session(module: Any, attribute: str, action: str) -> Session:
     for open_session in reversed(_local.stack):
         path = path or find_path(open_session.roots, module)
         if id(module) not in open_session.members:
-            if open_session.constructs:
-                got = f"{action} of a module that is finished, inside of the constructor of another one"
-                fix = f"self.layer = Layer(...).replace({attribute}=...)"
-                break
             got = f"{action} of a module that is no input of the running `pax.pure` function"
             fix = "pass the module as an argument of the pure function, or call it by `pax.purecall(module, ...)`"
             continue
@@ -114,6 +110,9 @@ def require_session(module: Any, attribute: str, action: str) -> Session:
         else:
             got = f"{action} while another `pax.pure` function, or a constructor, is running"
         break
+    if _local.stack and _local.stack[-1].constructs and not any(id(module) in other.members for other in _local.stack):
+        got = f"{action} of a module that is finished, inside of the constructor of another one"
+        fix = f"self.layer = Layer(...).replace({attribute}=...)"
     raise MutationError(
         _HEADLINE,
         where=f"attribute `{attribute}`",
