@@ -260,6 +260,15 @@ def test_a_module_pickled_in_one_process_is_loaded_in_another(tmp_path: Any) -> 
     assert done.stdout == "[0.0, 1.0, 2.0] True 0\n", done.stderr
 
 
+def test_weak_types_of_unpickled_arrays_stay_with_them() -> None:
+    """In JAX 0.7 to 0.10, what is computed with an unpickled weak array first is weak for all arrays of the process."""
+    shape = 7, 11, 13  # of no other test: the operations have not been compiled yet
+    holder = pickle.loads(pickle.dumps(Holder(value=[Holder(value=jnp.full(shape, 2))])))
+    weak, strong = holder.value[0].value, jnp.zeros(shape, jnp.int32)
+    assert (weak.weak_type, (weak + 1).weak_type) == (True, True)
+    assert not (strong + 1).weak_type
+
+
 def test_a_counter_goes_on_counting_after_pickling() -> None:
     counter, _ = pax.purecall(Counter())
     counter, _ = pax.purecall(pickle.loads(pickle.dumps(counter)))

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.tree_util as jtu
 
+from pax._classify import is_module
 from pax._node import make_node
 from pax._static import map_containers
 from pax._structure import MixedLayout, intern_structure
@@ -113,7 +114,17 @@ def _restore(
         name: MixedLayout(jtu.tree_structure(skeleton), positions, map_containers(_decode, values))
         for name, (skeleton, positions, values) in mixed.items()
     }
+    children = jtu.tree_map(_sound, children, is_leaf=is_module)  # modules below have been here
     return make_node(cls, children, intern_structure(cls, names, layouts, map_containers(_decode, statics), volatile))
+
+
+def _sound(leaf: Any) -> Any:
+    """Returns a copy of an array of a weak type, such as ``jnp.array(0)``; all else as it is.
+
+    JAX 0.7 to 0.10 unpickle such an array so that half of JAX takes it for one of a strong type. What is first computed
+    with it, ``count + 1``, has a weak type from then on in the whole process, for every array. Copies are sound.
+    """
+    return copy.deepcopy(leaf) if getattr(leaf, "weak_type", False) else leaf
 
 
 def deepcopy_module(module: Any, memo: dict[int, Any]) -> Any:

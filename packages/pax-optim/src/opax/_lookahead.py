@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 
 from opax import _arguments
@@ -69,12 +68,12 @@ class Lookahead(Wrapper):
         _arguments.need_params(params, self)
         check_alike(params, self.slow, what="parameters and the optimizer's state", module=self)
         fast = self.inner(updates, params)
-        count = self.step + np.int32(1)  # typed: no promotion, no weak types
+        count = self.step + 1
         is_sync = count == self.sync_period
 
         slow, before = widen(self.slow, params), widen(params, self.slow)
         moved = jax.tree.map(self._moved, slow, before, cast_like(fast, slow))
-        self.step = jnp.where(is_sync, np.int32(0), count)
+        self.step = jnp.where(is_sync, 0, count)
         self.slow = keep_dtypes(jax.tree.map(lambda new, old: jnp.where(is_sync, new, old), moved, slow), self.slow)
         # The difference is exact, and so is the arrival at the slow parameters, unless the two are far apart.
         back = cast_like(jax.tree.map(jnp.subtract, before, moved), fast)

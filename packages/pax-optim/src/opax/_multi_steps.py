@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from opax import _arguments
@@ -67,7 +66,7 @@ class MultiSteps(Wrapper):
     def __call__(self, updates: Any, params: Any = None) -> Any:
         """Returns the updates of ``inner`` for the mean in each ``every``-th call, else zeros; in their dtypes."""
         check_alike(updates, self.accumulated, what="updates and the optimizer's state", module=self)
-        count = self.mini_step + np.int32(1)  # typed: no promotion, no weak types
+        count = self.mini_step + 1
 
         def take_step(inner: GradientTransformation, total: Any, updates: Any, params: Any) -> Any:
             mean = jax.tree.map(lambda t: t / jnp.asarray(count, t.dtype), total)
@@ -80,7 +79,7 @@ class MultiSteps(Wrapper):
         total = jax.tree.map(lambda t, g: t + jnp.asarray(g, t.dtype), self.accumulated, updates)
         is_full = count >= self._wanted()
         self.inner, self.accumulated, updates = choose(is_full, take_step, wait, self.inner, total, updates, params)
-        self.mini_step = jnp.where(is_full, np.int32(0), count)
+        self.mini_step = jnp.where(is_full, 0, count)
         self.step = self.step + jnp.asarray(is_full, jnp.int32)
         return updates
 

@@ -195,9 +195,8 @@ def adjust(loss_scale: Any, is_finite: jax.Array, minimum: Any) -> Any:
     # Half of infinity is infinity: a traced scale that is too large for its dtype would never come down.
     finite = jnp.where(jnp.isinf(scale), 2.0 ** (_finfo(scale.dtype).maxexp - 1), scale)
     smaller = jnp.maximum(finite / factor, minimum)
-    number = int if counter.weak_type else counter.dtype.type  # typed like the counter, which keeps its dtype then
     return dataclasses.replace(
         loss_scale,
         loss_scale=jnp.where(is_finite, kept_or_larger, smaller),
-        counter=jnp.where(is_finite, (counter + number(1)) % number(period), number(0)),
+        counter=jnp.where(is_finite, (counter + 1) % period, 0),
     )
