@@ -60,6 +60,8 @@ _CORE_LAYERS = """
     _state_dict
     _surgery
     _summary
+    _leaf_kinds
+    _module_tree
     _replaced_methods
     _purity
     _module
@@ -68,6 +70,10 @@ _CORE_LAYERS = """
     _scan
     _update_fn
     _rng_seq
+    _tabulate_flops
+    _tabulate_calls
+    _tabulate_table
+    _tabulate
     utils extend
     __init__
 """.split()

@@ -201,12 +201,6 @@ def test_gradients_through_a_checkpoint() -> None:
 # ---- options and errors ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("transform", [pax.grad, pax.value_and_grad])
-def test_integers_have_no_gradients(transform: Callable[..., Any]) -> None:
-    with pytest.raises(TypeError, match="real- or complex-valued inputs"):
-        transform(lambda m: m.w * 2.0)(ParameterHolder(w=jnp.array(1)))
-
-
 def test_integers_have_gradients_on_request() -> None:
     gradients = pax.grad(lambda m: m.w.astype(float) * 2, allow_int=True)(ParameterHolder(w=jnp.array(1)))
     assert gradients.w.dtype == jax.dtypes.float0
@@ -253,3 +247,37 @@ def test_the_new_function_has_the_name_of_the_old_one(transform: Callable[..., A
 
 def test_utils_has_the_same_function() -> None:
     assert pax.utils.grad is pax.grad
+
+
+@pytest.mark.parametrize("function", [pax.grad, pax.value_and_grad])
+def test_a_parameter_of_integers_is_an_error_that_names_it(function: Any) -> None:
+    holder = Holder(value=ParameterHolder(value=jnp.zeros(3, jnp.int32)))
+    with pytest.raises(ArgumentTypeError) as caught:
+        function(lambda holder: 0.0)(holder)
+    text = str(caught.value)
+    assert text.startswith("This parameter has no gradient")
+    assert "path `value.value`" in text
+    assert "got:   int32[3]" in text
+    assert "fix:   parameters = pax.parameters_method(" in text
+
+
+def test_errors_of_the_loss_are_not_taken_for_those_of_integers() -> None:
+    def loss_fn(holder: Any) -> Any:
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="^mine"):
+        pax.grad(loss_fn)(ParameterHolder(value=jnp.zeros(3)))
+
+
+@pytest.mark.parametrize(
+    ("returned", "has_aux"),
+    [(lambda net, x: net(x), False), (lambda net, x: (net(x).mean(), net), False), (lambda net, x: (net, x), True)],
+    ids=["no mean", "no has_aux", "the wrong way round"],
+)
+@pytest.mark.parametrize("function", [pax.grad, pax.value_and_grad])
+def test_a_loss_that_is_no_scalar_is_told_what_to_return(function: Any, returned: Any, has_aux: bool) -> None:
+    with pytest.raises(ArgumentTypeError) as caught:
+        function(returned, has_aux=has_aux)(Linear(2, 2), _X)
+    text = str(caught.value)
+    assert text.startswith("The loss has to be a scalar.")
+    assert "where loss_fn returns (loss, net)" in text

@@ -161,8 +161,10 @@ def test_a_new_method_that_returns_something_else_skips_the_constructor() -> Non
     assert Other() == 3
 
 
-@pytest.mark.parametrize("attribute", ["name", "training"])
-def test_a_read_only_property_cannot_be_assigned_even_where_the_module_may_change(attribute: str) -> None:
+@pytest.mark.parametrize(
+    ("attribute", "fix"), [("name", "module = module.replace(name=...)"), ("training", "module = module.eval()")]
+)
+def test_a_read_only_property_cannot_be_assigned_even_where_the_module_may_change(attribute: str, fix: str) -> None:
     @pax.pure
     def assign(module: pax.Module) -> None:
         setattr(module, attribute, "x")
@@ -171,7 +173,7 @@ def test_a_read_only_property_cannot_be_assigned_even_where_the_module_may_chang
         assign(Counter())
     assert isinstance(caught.value, AttributeError)
     assert f"where: Counter, attribute `{attribute}`" in str(caught.value)
-    assert f"module.replace({attribute}=...) later" in str(caught.value)
+    assert fix in str(caught.value)
 
 
 def test_a_constructor_that_assigns_a_read_only_property_is_told_what_to_write() -> None:

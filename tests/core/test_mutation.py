@@ -71,6 +71,11 @@ def test_the_error_advises_evaluation_mode_to_a_module_in_training_mode(training
     ]
 
 
+def test_who_assigns_the_mode_is_told_the_method() -> None:
+    with pytest.raises(MutationError, match=r"fix:   model = model\.eval\(\)  # or model\.train\(\)"):
+        Linear(2, 2).training = False  # type: ignore[misc]
+
+
 def test_the_error_names_the_path_below_an_argument_of_the_running_pure_function() -> None:
     @pax.pure
     def change_in_jit(net: Net) -> None:

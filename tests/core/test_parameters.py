@@ -204,3 +204,12 @@ def test_a_method_that_returns_no_module_is_an_error_that_says_what_to_write() -
 
     with pytest.raises(ValueError, match=r"has to return a module.(.|\n)*got:   a dict of 1(.|\n)*parameters_method"):
         Listed().parameters()
+
+
+def test_names_in_a_list_are_an_error_that_says_what_to_write() -> None:
+    with pytest.raises(ArgumentTypeError) as caught:
+        pax.parameters_method(["weight", "bias"])  # type: ignore[arg-type]
+    text = str(caught.value)
+    assert text.startswith("Names of trained attributes have to be texts.")
+    assert "got:   a list of 2" in text
+    assert 'fix:   parameters = pax.parameters_method("weight", "bias")' in text

@@ -122,3 +122,9 @@ def test_an_array_that_is_no_key_is_refused() -> None:
     with pytest.raises(ArgumentError, match=r"This array is no single PRNG key.") as caught:
         pax.RngSeq(rng_key=jnp.ones(2))
     assert "got:   float32[2]" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [jax.random.key(0), jax.random.PRNGKey(0)], ids=["typed", "legacy"])
+def test_a_key_in_the_place_of_the_seed_is_told_its_place(key: jax.Array) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"fix:   pax\.RngSeq\(rng_key=key\)"):
+        pax.RngSeq(key)  # type: ignore[arg-type]

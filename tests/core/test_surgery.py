@@ -603,3 +603,9 @@ def test_an_error_about_a_module_in_apply_names_its_path() -> None:
 
     with pytest.raises(ArgumentError, match=r"where: a\[1\] \(Linear\)"):
         Holder(a=[jnp.ones(1), Linear(1, 1)]).apply(refuse)
+
+
+def test_a_state_dictionary_of_pytorch_is_told_its_function() -> None:
+    with pytest.raises(StateDictError) as caught:
+        Holder(layer=Linear()).load_state_dict({"layer.weight": jnp.ones((2, 2)), "layer.bias": jnp.ones(2)})
+    assert "\n         pax.experimental.load_torch_weights(module, state)" in str(caught.value)

@@ -382,3 +382,19 @@ def test_initializers_that_are_false_are_not_the_default() -> None:
     for options in ({"w_init": 0}, {"b_init": 0}):
         with pytest.raises(ArgumentTypeError, match="Expecting a function as the initializer of"):
             pax.nn.Conv1D(1, 1, 1, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("shape", "data_format", "fix"),
+    [
+        ((2, 3, 8, 8), "NHWC", "jnp.moveaxis(x, 1, -1), or data_format='NCHW'"),
+        ((2, 8, 8, 3), "NCHW", "jnp.moveaxis(x, -1, 1), or data_format='NHWC'"),
+    ],
+)
+def test_an_input_whose_channels_are_at_another_axis_is_told_so(
+    shape: tuple[int, ...], data_format: str, fix: str
+) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        pax.nn.Conv2D(3, 4, 3, data_format=data_format)(jnp.ones(shape))
+    assert str(caught.value).startswith("Expecting 3 input channels. Get 8 channels.")
+    assert f"fix:   {fix}" in str(caught.value)

@@ -149,6 +149,8 @@ def test_numbers_that_are_none_stay_in_their_windows(pool: Any) -> None:
         (((1, 1, 2, 2, 1), 2, "SAME"), "Expecting at most one number per axis for `window_shape`."),
         ((2, (1, 1, 2, 2, 1), "SAME"), "Expecting at most one number per axis for `strides`."),
         ((0, 2, "SAME"), "Expecting positive values for `window_shape`."),
+        (((2, 2), 2, "VALID"), "A window is longer than the axis that it pools, so nothing would be left."),
+        ((5, 2, "VALID"), "A window is longer than the axis that it pools, so nothing would be left."),
     ],
 )
 def test_kd_59_arguments_are_checked(pool: Any, arguments: tuple[Any, ...], text: str) -> None:

@@ -273,8 +273,13 @@ def test_a_global_mean_sums_half_precision_in_float32() -> None:
 
 
 def test_a_data_format_of_another_kind_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"^Data format `NHWC` is not supported.\n  where: GlobalAvgPool\n"):
+    with pytest.raises(
+        ArgumentError, match=r"^Data format `NHWC` is not supported.\n  where: GlobalAvgPool\n"
+    ) as caught:
         pax.nn.GlobalAvgPool("NHWC")
+    assert 'fix:   data_format="channels_last"' in str(caught.value)
+    with pytest.raises(ArgumentError, match='fix:   data_format="channels_first"'):
+        pax.nn.GlobalAvgPool("NCHW")
 
 
 @pytest.mark.parametrize(

@@ -248,3 +248,13 @@ def test_gradients_that_are_integers_are_refused() -> None:
     with pytest.raises(ArgumentTypeError, match="Expecting gradients that are no integers") as caught:
         opax.transform_gradients({"w": jnp.array([1, 2])}, optimizer, {"w": jnp.ones(2)})
     assert "['w']" in str(caught.value)
+
+
+def test_gradients_of_a_model_in_another_mode_are_told_the_mode() -> None:
+    net = pax.Sequential(Linear(2, 2))
+    optimizer = opax.sgd(0.1)(net.parameters())
+    net = net.eval()
+    with pytest.raises(StructureError) as caught:
+        opax.apply_gradients(net, optimizer, net.parameters())
+    assert "fix:   model = model.train()" in str(caught.value)
+    assert "create the optimizer" not in str(caught.value)

@@ -44,6 +44,7 @@ from pax._selection import filter as filter
 from pax._selection import filter_with_path as filter_with_path
 from pax._selection import partition as partition
 from pax._selection import partition_with_path as partition_with_path
+from pax._tabulate import tabulate as tabulate
 from pax._transforms import assert_structure_equal as assert_structure_equal
 from pax._transforms import enable_eval_mode as enable_eval_mode
 from pax._transforms import enable_train_mode as enable_train_mode
@@ -81,6 +82,7 @@ __all__ = [
     "scan",
     "seed_rng_key",
     "select_parameters",
+    "tabulate",
     "unfreeze_parameters",
     "update_parameters",
     "utils",

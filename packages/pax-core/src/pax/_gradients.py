@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from pax._classify import is_module
 from pax._errors import ArgumentTypeError
-from pax._paths import describe
+from pax._paths import describe, path_text
 
 _FIX = "pax.value_and_grad(loss_fn)(module, x), where loss_fn(module, x) returns a scalar"
 
@@ -41,9 +42,42 @@ def _with_parameters(
             raise ArgumentTypeError(
                 "Expecting a PAX's Module at the first argument.", got=describe(module), want="a module", fix=_FIX
             )
-        return transformed(module.parameters(), module, *args, **kwargs)
+        parameters = module.parameters()
+        try:
+            return transformed(parameters, module, *args, **kwargs)
+        except TypeError as error:
+            if not options.get("allow_int"):
+                _check_dtypes(module, parameters, error)
+            _check_output(error)
+            raise
 
     return wrapper
+
+
+def _check_dtypes(module: Any, parameters: Any, error: TypeError) -> None:
+    """Names the first parameter without a gradient, of integers, bools or keys, which JAX refused."""
+    for path, leaf in jax.tree.leaves_with_path(parameters):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact) and leaf.dtype.name in str(error):
+            raise ArgumentTypeError(
+                "This parameter has no gradient, which only numbers with a fraction have.",
+                where=f"path `{path_text(path)}`",
+                got=describe(leaf),
+                want="float or complex parameters",
+                fix='parameters = pax.parameters_method("weight", "bias")  # in its class: names what is trained',
+                module=module,
+            ) from error
+
+
+def _check_output(error: TypeError) -> None:
+    """Says what a loss function has to return, if that is what JAX complains of."""
+    _, complaint, output = str(error).partition("Gradient only defined for scalar-output functions. Output ")
+    if complaint:
+        raise ArgumentTypeError(
+            "The loss has to be a scalar.",
+            got=output[:200],
+            want="an array without axes; or with has_aux=True a pair, of this array and all else",
+            fix="return loss.mean(), or pax.value_and_grad(loss_fn, has_aux=True), where loss_fn returns (loss, net)",
+        ) from error
 
 
 def grad(fun: Callable[..., Any], **options: Any) -> Callable[..., Any]:
@@ -58,7 +92,9 @@ def grad(fun: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         and an :class:`EmptyNode` in place of everything that is not trained; or ``(gradients, aux)``.
 
     Raises:
-        ArgumentTypeError: ``fun`` is not callable, ``argnums`` is given, or, on call, the first argument is no module.
+        ArgumentTypeError: ``fun`` is not callable, ``argnums`` is given, or, on call, the first argument is no module,
+            or a parameter consists of integers, bools or keys (and ``allow_int`` is not set), or ``fun`` returns
+            something else.
 
     >>> import jax.numpy as jnp, pax
     >>> net = pax.ParameterModule().set_attribute("weight", jnp.ones(()) * 3)

@@ -13,6 +13,7 @@ from pax._classify import PLAIN, NodeBase, Static, classify, is_array, is_module
 from pax._errors import ArgumentTypeError, AttributeNameError, MutationError
 from pax._merge import merge
 from pax._metaclass import ModuleMeta
+from pax._module_tree import module_html, module_tree
 from pax._mutation import require_session
 from pax._node import (
     fill,
@@ -33,6 +34,11 @@ from pax._pickling import deepcopy_module, reduce_module
 from pax._purity import purecall
 from pax._replaced_methods import with_methods
 from pax._summary import head_line, represent, tree_lines
+
+_READ_ONLY = {
+    "name": "super().__init__(name=...) in the constructor; module = module.replace(name=...) later",
+    "training": "module = module.eval()  # or module.train(): all modules below, too",
+}
 
 
 def _chain_getattr(user: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
@@ -128,9 +134,7 @@ class Module(NodeBase, metaclass=ModuleMeta):
                     str(error),
                     where=f"attribute `{name}`",
                     got=f"an assignment to the read-only `{name}` of {type(self).__qualname__}",
-                    fix=f"super().__init__({name}=...) in the constructor; module.replace({name}=...) later"
-                    if name in ("name", "training")
-                    else f"use another name than `{name}`, or give the property a setter",
+                    fix=_READ_ONLY.get(name, f"use another name than `{name}`, or give the property a setter"),
                     module=self,
                 ) from error
 
@@ -352,7 +356,7 @@ class Module(NodeBase, metaclass=ModuleMeta):
         """Returns the module with the arrays of a dictionary that :meth:`state_dict` could have made.
 
         JAX arrays are taken as they are, also in another floating precision; NumPy arrays and numbers take the kind and
-        dtype of the array they replace.
+        dtype of the array they replace. An :class:`EmptyNode` of the module takes any array.
 
         Args:
             state_dict: nested dictionaries by attribute name.
@@ -393,6 +397,16 @@ class Module(NodeBase, metaclass=ModuleMeta):
 
     def __repr__(self) -> str:
         return self._repr()
+
+    # A property: treescope would put what is a method of the class below its own drawing.
+    @property
+    def _repr_html_(self) -> Callable[[], str]:
+        """What notebooks show: the tree of modules with shapes, dtypes, and which arrays are trained."""
+        return functools.partial(module_html, self)
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Callable[..., Any]) -> Any:
+        """What treescope draws; only treescope itself calls this."""
+        return module_tree(self).__treescope_repr__(path, subtree_renderer)
 
     def summary(self, return_list: bool = False) -> Any:
         """Returns the tree of modules as text, a line each; as a list of lines if ``return_list``.

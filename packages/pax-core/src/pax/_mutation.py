@@ -126,6 +126,8 @@ def require_session(module: Any, attribute: str, action: str) -> Session:
 
 def _way_out(module: Any, attribute: str, action: str, caller: Caller | None) -> str:
     """Returns what to do in place of a change outside of any pure function."""
+    if attribute == "training":
+        return "model = model.eval()  # or model.train(): all modules below, too"
     lines = []
     if caller is not None and caller.method != "__call__":
         lines.append(f"model, result = pax.module_and_value(model.{caller.method})(...)  # and go on with that model")

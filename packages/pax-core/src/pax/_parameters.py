@@ -57,6 +57,9 @@ def parameters_method(*trainable_attributes: str, submodules: bool = True) -> Ca
     Returns:
         A method. It raises ``AttributeNameError`` when it is called on a module without one of the attributes.
 
+    Raises:
+        ArgumentTypeError: a name is no text.
+
     >>> import jax.numpy as jnp, pax
     >>> class Affine(pax.Module):
     ...     def __init__(self):
@@ -66,6 +69,14 @@ def parameters_method(*trainable_attributes: str, submodules: bool = True) -> Ca
     >>> Affine().parameters().count
     EmptyNode
     """
+    for names in trainable_attributes:
+        if not isinstance(names, str):
+            raise ArgumentTypeError(
+                "Names of trained attributes have to be texts.",
+                got=describe(names),
+                want="one text for each name",
+                fix='parameters = pax.parameters_method("weight", "bias")  # in the class body',
+            )
     wanted = tuple(name for names in trainable_attributes for name in names.split())
 
     def parameters(self: Any) -> Any:

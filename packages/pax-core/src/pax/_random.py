@@ -92,7 +92,10 @@ def check_seed(seed: Any) -> int:
         except TypeError:
             pass
     raise ArgumentTypeError(
-        "A seed has to be an integer.", got=describe(seed), want="an int", fix="pax.seed_rng_key(42)"
+        "A seed has to be an integer.",
+        got=describe(seed),
+        want="an int",
+        fix="pax.RngSeq(rng_key=key)  # a key is no seed" if isinstance(seed, jax.Array) else "pax.seed_rng_key(42)",
     )
 
 

@@ -42,7 +42,7 @@ def select(tree: Any, selector: Selector) -> list[bool]:
             "The selector selects nothing.",
             got=repr(selector) if isinstance(selector, str) else describe(selector),
             want="a selector of at least one of these leaves:\n" + _list_leaves(tree),
-            fix=f"select by {_FORMS}",
+            fix=_meant(tree, selector) if isinstance(selector, str) else f"select by {_FORMS}",
         )
     return mask
 
@@ -95,6 +95,21 @@ def _pattern_segments(pattern: str) -> list[str]:
     return [segment for segment in (text if "/" in pattern else text.replace(".", "/")).split("/") if segment]
 
 
+def _meant(tree: Any, pattern: str) -> str:
+    """Returns what to write in place of a pattern that selects nothing: one with the parts that it leaves out."""
+    wanted = _pattern_segments(pattern)
+    paths = [path_segments(path) for path, _ in jtu.tree_leaves_with_path(tree)]
+    if any(_matches(path, ["**", *wanted]) for path in paths):
+        return f'"**/{"/".join(wanted)}"  # at any depth; a pattern names all parts of a path'
+    for path in paths:
+        found = 0
+        for depth, segment in enumerate(path, 1):
+            found += fnmatch.fnmatchcase(segment, wanted[found])
+            if found == len(wanted):
+                return f'"{"/".join(path[:depth])}"  # a pattern names all parts of a path'
+    return f"select by {_FORMS}"
+
+
 def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
     """Whether a pattern matches a path, or the path of a node above it."""
     if not pattern:
@@ -107,12 +122,19 @@ def _matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
 def _select_prefix(tree: Any, prefix: Any) -> list[bool]:
     flags, structure = jtu.tree_flatten(prefix)
     wrong = [flag for flag in flags if not isinstance(flag, bool | np.bool_)]
+    if wrong and isinstance(prefix, tuple | list) and all(isinstance(flag, str | type) for flag in wrong):
+        raise ArgumentTypeError(
+            "Several selectors are no selector.",
+            got=f"a {type(prefix).__name__} of {len(prefix)}",
+            want=f"one of them: {_FORMS}",
+            fix="call it for one after the other; or give a predicate on (path, leaf)",
+        )
     if wrong or not flags:
         raise ArgumentTypeError(
             "This is no selector.",
             got=describe(wrong[0]) if wrong else describe(prefix),
             want=_FORMS,
-            fix="jax.tree.map(lambda leaf: leaf.ndim > 1, module)  # a tree of bools",
+            fix="jax.tree.map(lambda leaf: leaf.size > 1000, module)  # a tree of bools",
         )
     try:
         below = flatten_up_to(structure, tree)
@@ -145,7 +167,7 @@ def _parameters(tree: Any) -> Any:
             "Only a module knows its parameters.",
             got=describe(tree),
             want="a module, or a selector as second argument",
-            fix="pax.filter(tree, lambda leaf: leaf.ndim > 1)",
+            fix="pax.filter(tree, lambda leaf: leaf.size > 1000)",
         )
     return tree.parameters()
 
@@ -160,7 +182,7 @@ def filter(tree: T, selector: Selector = None, *, inverse: bool = False) -> T:
 
     A selector is one of
 
-    * a predicate on leaves: ``lambda leaf: leaf.ndim > 1``;
+    * a predicate on leaves: ``lambda leaf: leaf.size > 1000``;
     * a predicate on paths and leaves, that is, a function with two required arguments; the path is JAX's tuple of keys;
     * a module class: everything inside of modules of that class;
     * a path pattern: ``"blocks/*/attn/**"``. Segments are attribute names, list positions and dictionary keys; ``*``

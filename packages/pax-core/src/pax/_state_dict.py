@@ -44,10 +44,17 @@ def load_state_dict(module: Any, state: StateDict, *, strict: bool) -> Any:
             "The state dictionary does not fit the module.",
             got="\n".join(problems),
             want="a dictionary with the names, shapes and kinds of module.state_dict()",
-            fix="compare it with module.state_dict(), or module.load_state_dict(state, strict=False) to load what fits",
+            fix="compare it with module.state_dict(), or module.load_state_dict(state, strict=False) to load what fits"
+            + _of_pytorch(state),
             module=module,
         )
     return new
+
+
+def _of_pytorch(state: Any) -> str:
+    """Returns what to do with names that have dots in them, as PyTorch's have."""
+    dotted = isinstance(state, dict) and any("." in str(name) for name in state)
+    return "\npax.experimental.load_torch_weights(module, state)  # if it is PyTorch's" if dotted else ""
 
 
 class _Loader:

@@ -94,7 +94,8 @@ def params_ema(decay: float, debias: bool = True, *, state_dtype: DTypeLike | No
 
     Args:
         decay: weight of the old average, in [0, 1).
-        debias: correct the bias towards 0 of the first steps.
+        debias: correct the bias towards 0 of the first steps. It counts steps for all parameters alike: set it to
+            ``False`` if an average will be taken over for a model of which more is trained.
         state_dtype: dtype of the average, a floating one; ``None``: float32 for parameters of half precision, else
             theirs.
 

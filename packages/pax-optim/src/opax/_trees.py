@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 
 import pax
 from pax.errors import StructureError
-from pax.extend import describe, is_tracer
+from pax.extend import describe, is_module, is_tracer
 
 
 def zeros_like(params: Any, dtype: DTypeLike | None = None) -> Any:
@@ -78,7 +78,10 @@ def check_alike(got: Any, want: Any, *, what: str, where: str | None = None, mod
             where=where,
             got=error.got,
             want=error.want,
-            fix="create the optimizer for the parameters that it updates: opax.adam(1e-3)(model.parameters()),\n"
+            fix="model = model.train()  # and model.eval() only where it is called; or eval() before both\n"
+            "(in training or evaluation mode alone they differ: statistics would stay as they are)"
+            if same_structure(_in_training(got), _in_training(want))
+            else "create the optimizer for the parameters that it updates: opax.adam(1e-3)(model.parameters()),\n"
             "and anew after freezing, unfreezing or replacing a part of the model;\n"
             "for static differences only: opax.adam(1e-3)(model.parameters(), strict=False)",
         ) from None
@@ -92,6 +95,11 @@ def check_alike(got: Any, want: Any, *, what: str, where: str | None = None, mod
                 got=describe(a),
                 want=describe(b),
             )
+
+
+def _in_training(tree: Any) -> Any:
+    """Returns a tree with all of its modules in training mode."""
+    return jax.tree.map(lambda node: node.train() if is_module(node) else node, tree, is_leaf=is_module)
 
 
 def same_structure(a: Any, b: Any) -> bool:

@@ -101,4 +101,5 @@ def channel_index(data_format: Any, *, where: str) -> int:
         where=where,
         got=f"data_format={data_format!r}",
         want='"channels_first" or "NC...", "channels_last" or "N...C"',
+        fix=f'data_format="{"channels_first" if str(data_format)[1:2] == "C" else "channels_last"}"',
     )

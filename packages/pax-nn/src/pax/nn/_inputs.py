@@ -38,7 +38,12 @@ def check_channels(
     elif num_channels is not None and x.shape[channel_axis] != num_channels:
         got = x.shape[channel_axis]
         headline = f"Expecting {num_channels} {kind}. Get {got} channels."
-        fix = f"{type(module).__name__}({got}, ...), or another data_format than {data_format}"
+        if channel_axis != 1 and x.shape[1] == num_channels:
+            fix = f"jnp.moveaxis(x, 1, -1), or data_format={data_format[0] + 'C' + data_format[1:-1]!r}"
+        elif channel_axis == 1 and x.shape[-1] == num_channels:
+            fix = f"jnp.moveaxis(x, -1, 1), or data_format={data_format[0] + data_format[2:] + 'C'!r}"
+        else:
+            fix = f"{type(module).__name__}({got}, ...), or another data_format than {data_format}"
     else:
         return
     channels = "*" if num_channels is None else str(num_channels)

@@ -37,8 +37,8 @@ def max_pool(
         An array of the same rank and dtype.
 
     Raises:
-        ArgumentError: another padding, a size smaller than 1, a channel axis that does not exist, or more sizes than
-            axes.
+        ArgumentError: another padding, a size smaller than 1, a channel axis that does not exist, more sizes than axes,
+            or, with ``"VALID"``, a window that is longer than its axis.
         ArgumentTypeError: a size or a channel axis that is no integer.
 
     >>> import jax.numpy as jnp
@@ -71,8 +71,8 @@ def avg_pool(
         default float dtype.
 
     Raises:
-        ArgumentError: another padding, a size smaller than 1, a channel axis that does not exist, or more sizes than
-            axes.
+        ArgumentError: another padding, a size smaller than 1, a channel axis that does not exist, more sizes than axes,
+            or, with ``"VALID"``, a window that is longer than its axis.
         ArgumentTypeError: a size or a channel axis that is no integer.
 
     >>> import jax.numpy as jnp
@@ -123,10 +123,16 @@ def _windows(
             want="'SAME' or 'VALID'",
             fix="MaxPool2D and the other layers for pooling take (before, after) pairs, too",
         )
-    return (
-        _one_per_axis(window_shape, value, channel_axis, what="window_shape", where=where),
-        _one_per_axis(strides, value, channel_axis, what="strides", where=where),
-    )
+    window = _one_per_axis(window_shape, value, channel_axis, what="window_shape", where=where)
+    if padding == "VALID" and any(size > length > 0 for size, length in zip(window, value.shape, strict=True)):
+        raise ArgumentError(
+            "A window is longer than the axis that it pools, so nothing would be left.",
+            where=where,
+            got=f"windows of {window} for an array of shape {value.shape}",
+            want="windows that fit; a short sequence is for the last axes, that is, for the channels, too",
+            fix=f'{where}(images, 2, 2, "VALID") or {where}(images, (2, 2, 1), (2, 2, 1), "VALID")  # NHWC',
+        )
+    return window, _one_per_axis(strides, value, channel_axis, what="strides", where=where)
 
 
 def _one_per_axis(size: Any, value: jax.Array, channel_axis: int | None, *, what: str, where: str) -> tuple[int, ...]:

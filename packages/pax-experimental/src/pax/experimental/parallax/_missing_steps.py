@@ -81,8 +81,8 @@ def explain_mutation(module: Any, error: MutationError) -> MutationError:
 
 
 def explain_gradient(module: Any, error: TypeError) -> PaxError | None:
-    """Returns what to raise for an error that JAX raises because a parameter is no floating-point array."""
-    if isinstance(error, PaxError):
+    """Returns what to raise, in the words of Parallax, where a parameter is no floating-point array."""
+    if isinstance(error, PaxError) and error.module is not module:
         return None
     wrong = [
         f"{jtu.keystr(path)[1:]}: {describe(leaf)}"

@@ -1,12 +1,16 @@
 """The layers of the mlax dialect.
 
-They take one example, without a batch axis. To map them over a batch::
+They take one example, without a batch axis. ``jax.vmap`` maps them over a batch. The module that comes out must be the
+same for all examples: layers with statistics need the name of the axis, here ``"N"``, for that. With one key for all
+examples, all get the same dropout mask.
 
-    call = jax.vmap(net.__call__, in_axes=(0, None, None, None), out_axes=(0, None), axis_name="N")
-    ys, net = call(xs, key, False, "N")
-
-The module that comes out must be the same for all examples: layers with statistics need the name of the axis, here
-``"N"``, for that. With one key for all examples, all get the same dropout mask.
+>>> import jax, jax.numpy as jnp
+>>> from pax.experimental.mlax.nn import Linear
+>>> net, xs = Linear(jax.random.key(0), 2), jnp.ones((8, 3))
+>>> call = jax.vmap(net.__call__, in_axes=(0, None, None, None), out_axes=(0, None), axis_name="N")
+>>> ys, net = call(xs, None, False, "N")
+>>> ys.shape
+(8, 2)
 """
 
 from pax.experimental.mlax.nn import functional as functional
