@@ -3,7 +3,7 @@
     hatch run demo                          # or: python examples/digits.py
     hatch run demo --steps 200 --seed 1 --out run1
 
-Ctrl-C ends the training early; what was learnt until then is tested and saved.
+Ctrl-C stops; the same command goes on. The folder gets the curves of the training, the misread images and the weights.
 
 The weights are saved as `weights.npz`, one array for each entry of `net.state_dict()`. To use them again:
 
@@ -13,24 +13,16 @@ The weights are saved as `weights.npz`, one array for each entry of `net.state_d
     digits = net(images).argmax(-1)         # images: float32[N, 8, 8, 1], values from 0 to 1
 """
 
-import argparse
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from training import Run, choose, draw_misread, options_of
 
 import opax
 import pax
@@ -109,76 +101,21 @@ def load_images(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     return tuple(split)
 
 
-def batches(images: np.ndarray, labels: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields batches without end: all images in a random order, then all of them in another one."""
-    rng = np.random.default_rng(seed)
-    while True:
-        order = rng.permutation(len(images))
-        for start in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
-            chosen = order[start : start + BATCH_SIZE]
-            yield images[chosen], labels[chosen]
-
-
 # ---- training ------------------------------------------------------------------------------------
 
 
-@dataclass
-class History:
-    """Loss and accuracy of each step."""
+def train(net: pax.Sequential, images: np.ndarray, labels: np.ndarray, steps: int, seed: int, run: Run) -> Any:
+    """Returns the trained network."""
+    schedule = opax.schedule.warmup_cosine_decay(3e-3, warmup_steps=steps // 10, steps=steps)
+    optimizer = opax.adamw(schedule, weight_decay=1e-2)(net.parameters())
 
-    losses: list[float] = field(default_factory=list)
-    accuracies: list[float] = field(default_factory=list)
+    def step(state: Any, number: int) -> tuple[Any, dict[str, Any]]:
+        chosen = choose(len(images), BATCH_SIZE, seed, number)
+        *state, loss, accuracy = train_step(*state, images[chosen], labels[chosen])
+        return tuple(state), {"loss": loss, "accuracy": accuracy}
 
-    def add(self, loss: jax.Array, accuracy: jax.Array) -> None:
-        """Adds those of one step."""
-        self.losses.append(float(loss))
-        self.accuracies.append(float(accuracy))
-
-    def recent(self) -> tuple[float, float]:
-        """Returns the means of the last 20 steps."""
-        return float(np.mean(self.losses[-20:])), float(np.mean(self.accuracies[-20:]))
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[list[int]]:
-    """Yields a list that gets an entry on Ctrl-C, instead of a `KeyboardInterrupt`; a second one ends the program."""
-    signals: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield signals
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def train(net: pax.Sequential, data: Iterator[Any], steps: int, console: Console) -> tuple[pax.Sequential, History]:
-    """Returns the trained network and the history of its training."""
-    columns = (
-        TextColumn("training"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[live]}"),
-        TimeRemainingColumn(),
-    )
-    history = History()
-    with stop_on_interrupt() as interrupts, Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=steps, live="compiling …")
-        schedule = optax.warmup_cosine_decay_schedule(0.0, 3e-3, warmup_steps=steps // 10, decay_steps=steps)
-        optimizer = opax.adamw(schedule, weight_decay=1e-2)(net.parameters())
-        for images, labels in data:
-            if interrupts or len(history.losses) == steps:
-                break
-            net, optimizer, loss, accuracy = train_step(net, optimizer, images, labels)
-            history.add(loss, accuracy)
-            recent_loss, recent_accuracy = history.recent()
-            progress.update(task, advance=1, live=f"loss {recent_loss:.3f}  accuracy {recent_accuracy:6.1%}")
-    if interrupts:
-        console.print(f"Stopped after {len(history.losses)} steps.")
-    return net, history
+    net, _ = run.train(step, (net, optimizer))
+    return net
 
 
 # ---- results -------------------------------------------------------------------------------------
@@ -203,80 +140,24 @@ def load_weights(net: pax.Sequential, path: str | Path) -> pax.Sequential:
     return net.load_state_dict(jax.tree.unflatten(jax.tree.structure(state), loaded))
 
 
-def plot_training(history: History, test_accuracy: float, path: Path) -> None:
-    """Draws loss and accuracy over the steps."""
-    steps = np.arange(1, len(history.losses) + 1)
-    window = max(1, min(25, len(steps) // 20))
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for axis, values, color in zip(axes, (history.losses, history.accuracies), ("tab:red", "tab:blue"), strict=True):
-        axis.plot(steps, values, color=color, alpha=0.25, linewidth=1, label="each batch")
-        smooth = np.convolve(values, np.ones(window) / window, "valid")
-        middle = np.convolve(steps, np.ones(window) / window, "valid")
-        axis.plot(middle, smooth, color=color, linewidth=2, label=f"mean of {window} batches")
-        axis.set_xlabel("step")
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set(title="training loss", ylim=(0, None))
-    axes[1].set(title="training accuracy")
-    axes[1].yaxis.set_major_formatter("{x:.0%}")
-    axes[1].axhline(test_accuracy, color="black", linestyle="--", linewidth=1, label=f"test: {test_accuracy:.1%}")
-    for axis in axes:
-        axis.legend(frameon=False)
-    figure.savefig(path, dpi=150)
-
-
-def plot_misclassified(images: np.ndarray, labels: np.ndarray, read: np.ndarray, path: Path, limit: int = 40) -> None:
-    """Draws the test images that the network read wrongly, with the true digit and what it read."""
-    wrong = np.flatnonzero(labels != read)
-    shown = wrong[:limit]
-    columns = min(8, max(3, len(shown)))
-    rows = max(1, -(-len(shown) // columns))
-    figure = Figure(figsize=(1.5 * columns, 1.75 * rows + 0.6), layout="constrained")
-    axes = figure.subplots(rows, columns)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, index in zip(axes.flat, shown, strict=False):
-        axis.axis("on")
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_color("lightgray")
-        axis.imshow(images[index, :, :, 0], cmap="gray_r", vmin=0, vmax=1)
-        axis.set_title(f"{labels[index]}, read as {read[index]}", fontsize=10)
-    more = f"; the first {limit}" if len(wrong) > limit else ""
-    figure.suptitle(f"{len(wrong)} of {len(labels)} test images misread{more}", fontsize=12)
-    figure.savefig(path, dpi=150)
-
-
 def main() -> None:
     """Trains, tests, and writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=300, help=f"steps of {BATCH_SIZE} images (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, split and order (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("digits-out"), help="folder of the results (default: %(default)s)"
-    )
-    options = parser.parse_args()
-    if options.steps < 1:
-        parser.error("--steps has to be at least 1")
-
-    console = Console()
+    options = options_of(__doc__, steps=300, out="digits-out").parse_args()
+    run = Run(options)
     pax.seed_rng_key(options.seed)
-    train_images, test_images, train_labels, test_labels = load_images(options.seed)
+    images, test_images, labels, test_labels = load_images(options.seed)
     net = make_network()
-    console.print(net.summary(), highlight=False)
+    run.console.print(net.summary(), highlight=False)
 
-    data = batches(train_images, train_labels, options.seed)
-    net, history = train(net, data, options.steps, console)
+    net = train(net, images, labels, options.steps, options.seed, run)
     read = np.asarray(read_digits(net, test_images))
-    accuracy = float(np.mean(read == test_labels))
 
-    options.out.mkdir(parents=True, exist_ok=True)
-    save_weights(net, options.out / "weights.npz")
-    if history.losses:
-        plot_training(history, accuracy, options.out / "training.png")
-    plot_misclassified(test_images, test_labels, read, options.out / "misclassified.png")
-    console.print(f"Test accuracy: [bold]{accuracy:.2%}[/bold] ({len(test_labels)} images)")
-    console.print(f"Weights and pictures are in {options.out}{'/' if options.out.name else ''}", highlight=False)
+    run.plot()
+    save_weights(net, run.out / "weights.npz")
+    draw_misread(test_images, test_labels, read, run.out / "misread.png")
+    accuracy = np.mean(read == test_labels)
+    run.console.print(f"Test accuracy: [bold]{accuracy:.2%}[/bold] ({len(test_labels)} images)")
+    run.console.print(f"Weights and pictures are in {run.out}{'/' if run.out.name else ''}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -6,65 +6,56 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
+import digits
 import jax
 import numpy as np
 import pytest
 
 import pax
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "digits.py"
+SCRIPT = Path(digits.__file__)
 PNG = b"\x89PNG\r\n\x1a\n"
+FILES = {"misread.png", "state.npz", "training.png", "weights.npz"}
 
 
-@pytest.fixture(scope="module")
-def digits() -> ModuleType:
-    spec = spec_from_file_location("digits", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["digits"] = module  # its dataclass looks itself up
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(digits: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     monkeypatch.setattr(sys, "argv", ["digits.py", *map(str, arguments)])
     digits.main()
 
 
-def test_it_writes_its_results(
-    digits: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_it_learns_and_saved_weights_give_the_same_predictions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "run"
-    run(digits, monkeypatch, "--steps", 3, "--seed", 3, "--out", out)
-    assert "Test accuracy: " in capsys.readouterr().out
-    assert {path.name for path in out.iterdir()} == {"misclassified.png", "training.png", "weights.npz"}
-    for picture in ("misclassified.png", "training.png"):
-        assert (out / picture).read_bytes().startswith(PNG)
+    run(monkeypatch, "--steps", 30, "--seed", 3, "--out", tmp_path)
+    said = capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    for picture in ("misread.png", "training.png"):
+        assert (tmp_path / picture).read_bytes().startswith(PNG)
+    with np.load(tmp_path / "state.npz") as arrays:
+        losses = arrays["history/loss"]
+        trained = arrays["state[0].modules[0].weight"]
+    assert len(losses) == 30
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+    _, images, _, labels = digits.load_images(seed=3)
+    net = digits.load_weights(digits.make_network(), tmp_path / "weights.npz")
+    np.testing.assert_array_equal(net[0].weight, trained)
+    accuracy = np.mean(digits.read_digits(net, images) == labels)
+    assert accuracy > 0.5  # guessing would get 10%
+    assert f"Test accuracy: {accuracy:.2%}" in said
 
 
-def test_it_learns_and_saved_weights_give_the_same_predictions(digits: ModuleType, tmp_path: Path) -> None:
-    images, test_images, labels, test_labels = digits.load_images(seed=0)
+def test_all_arrays_are_saved(tmp_path: Path) -> None:
     pax.seed_rng_key(0)
-    data = digits.batches(images, labels, seed=0)
-    net, history = digits.train(digits.make_network(), data, 30, digits.Console(quiet=True))
-    assert len(history.losses) == 30
-    assert np.mean(history.losses[-5:]) < 0.7 * np.mean(history.losses[:5])
-
+    net = digits.make_network()
     digits.save_weights(net, tmp_path / "weights.npz")
     loaded = digits.load_weights(digits.make_network(), tmp_path / "weights.npz")
     jax.tree.map(np.testing.assert_array_equal, loaded, net)
-    read = digits.read_digits(loaded, test_images)
-    np.testing.assert_array_equal(read, digits.read_digits(net, test_images))
-    # Guessing would get 10%.
-    assert np.mean(read == test_labels) > 0.5
 
 
-def test_the_split_is_stratified_and_complete(digits: ModuleType) -> None:
+def test_the_split_is_stratified_and_complete() -> None:
     images, test_images, labels, test_labels = digits.load_images(seed=0)
     assert (len(images), len(test_images)) == (1437, 360)
     assert images.shape[1:] == (8, 8, 1)
@@ -85,13 +76,13 @@ def test_ctrl_c_saves_what_was_learnt(tmp_path: Path) -> None:
             env={**os.environ, "TERM": "dumb", "COLUMNS": "120"},
         )
         try:
-            wait_for(lambda: "x => flatten(x)" in log.read_text(), process)
-            time.sleep(1)  # into the compilation, or the first steps
+            wait_for((tmp_path / "run" / "state.npz").exists, process)
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=120) == 0, log.read_text()
         finally:
             process.kill()
     text = log.read_text()
+    assert "x => flatten(x)" in text
     assert "Stopped after " in text
     assert "Test accuracy: " in text
     assert "Traceback" not in text
@@ -107,19 +98,15 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") 
         time.sleep(0.1)
 
 
-def test_help_tells_how_to_use_the_weights(
-    digits: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_tells_how_to_use_the_weights(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
-        run(digits, monkeypatch, "--help")
+        run(monkeypatch, "--help")
     text = capsys.readouterr().out
     assert "load_weights(make_network()" in text
     assert all(option in text for option in ("--steps", "--seed", "--out"))
 
 
-def test_steps_have_to_be_positive(
-    digits: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_steps_have_to_be_positive(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        run(digits, monkeypatch, "--steps", 0)
-    assert "--steps has to be at least 1" in capsys.readouterr().err
+        run(monkeypatch, "--steps", 0)
+    assert "has to be at least 1" in capsys.readouterr().err

@@ -2,13 +2,13 @@
 
 import sys
 from functools import cache
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jmp
+import mixed_precision
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -16,18 +16,7 @@ from sklearn.model_selection import train_test_split
 
 import pax
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "mixed_precision.py"
 STEPS = 200
-
-
-@cache
-def example() -> Any:
-    spec = spec_from_file_location("mixed_precision", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @cache
@@ -39,12 +28,12 @@ def data(seed: int) -> Any:
 
 def network(kind: str, seed: int) -> Any:
     pax.seed_rng_key(seed)
-    net = example().make_network()
+    net = mixed_precision.make_network()
     if kind == "float32":
         return net
     if kind == "float16":
         return net.apply(pax.experimental.default_mp_policy)
-    return example().computing_in(net, jnp.dtype(kind))
+    return mixed_precision.computing_in(net, jnp.dtype(kind))
 
 
 def accuracy(net: Any, seed: int) -> float:
@@ -57,7 +46,7 @@ def accuracy(net: Any, seed: int) -> float:
 def trained(kind: str, seed: int, scale: Any) -> tuple[float, Any, Any]:
     images, _, labels, _ = data(seed)
     loss_scale = jmp.NoOpLossScale() if scale is None else jmp.DynamicLossScale(scale)
-    net, loss_scale = example().train(network(kind, seed), loss_scale, images, labels, STEPS, seed)
+    net, loss_scale = mixed_precision.train(network(kind, seed), loss_scale, images, labels, STEPS, seed)
     return accuracy(net, seed), net, loss_scale
 
 
@@ -97,10 +86,10 @@ def test_a_loss_scale_that_is_too_large_at_first_falls_until_it_fits() -> None:
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32"])
 def test_the_program_says_what_it_reached(
-    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["mixed_precision.py", "--compute", kind, "--steps", "10"])
-    example().main()
+    monkeypatch.setattr(sys, "argv", ["example", "--compute", kind, "--steps", "10", "--out", str(tmp_path)])
+    mixed_precision.main()
     said = capsys.readouterr().out
     assert f"{kind}: test accuracy " in said
     assert f"loss scale {32768 if kind == 'float16' else 1}" in said
