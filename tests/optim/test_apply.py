@@ -251,7 +251,7 @@ def test_gradients_that_are_integers_are_refused() -> None:
 
 
 def test_gradients_of_a_model_in_another_mode_are_told_the_mode() -> None:
-    net = pax.Sequential(Linear(2, 2))
+    net = Holder(layer=Linear(2, 2))
     optimizer = opax.sgd(0.1)(net.parameters())
     net = net.eval()
     with pytest.raises(StructureError) as caught:
